@@ -1,0 +1,51 @@
+"""From a state to token ids, with any Hugging Face tokenizer. Template text and content are encoded apart.
+
+Why apart: a content can then never form a special token (an observation that spells `<|eot_id|>` stays text), and the
+tokens of a state are a true prefix of the tokens of the state after it, so prefixes can be shared and cached.
+A tokenizer without a chat template gets the contents as paragraphs.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sparkctl.episode import ACTION, INPUT, THOUGHT
+
+_SLOT = re.compile("\ue000(\\d+)\ue001")
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Ids of plain text; special tokens that the text spells out are not recognised as such."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def encode_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> list[int]:
+    """Ids of the messages with the opening of the next assistant turn; what follows is the turn's own text."""
+    slots = [{"role": message["role"], "content": f"\ue000{i}\ue001"} for i, message in enumerate(chat)]
+    if tokenizer.chat_template:
+        frame = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
+    else:
+        frame = (tokenizer.bos_token or "") + "".join(slot["content"] + "\n\n" for slot in slots)
+    ids: list[int] = []
+    for i, part in enumerate(_SLOT.split(frame)):
+        if i % 2:
+            ids += encode_text(tokenizer, chat[int(part)]["content"])
+        elif part:
+            ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def thought_prefix(tokenizer: Any) -> list[int]:
+    """What opens a turn; the policy goes on with its thought."""
+    return encode_text(tokenizer, THOUGHT)
+
+
+def action_prefix(tokenizer: Any) -> list[int]:
+    """What follows a thought; the policy goes on with ` <tool>`."""
+    return encode_text(tokenizer, ACTION)
+
+
+def forced_action(tokenizer: Any, tool_name: str) -> list[int]:
+    """The tool's name and the opening of its input: the part of a candidate that is asked for, not sampled."""
+    return encode_text(tokenizer, f" {tool_name}") + encode_text(tokenizer, INPUT)
