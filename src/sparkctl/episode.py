@@ -11,6 +11,7 @@ Not in what is known of it, so ours: the wording below, and that `cot` is the ac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 TOOLS = (
     "calculator",
@@ -82,6 +83,11 @@ class Turn:
     error: str | None = None
 
 
+def system_prompt(prompt: str, descriptions: dict[str, str]) -> str:
+    """The prompt with its `{tools}` filled in: one line per action, in the order of the action set."""
+    return prompt.replace("{tools}", "\n".join(f"- {action}: {descriptions[action]}" for action in ACTIONS))
+
+
 def messages(state: State, system: str) -> list[dict[str, str]]:
     """The state as chat messages: system, question, then per step the turn and its observation as `user`."""
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, state.options, strict=False))
@@ -119,19 +125,25 @@ def read_answer(tool_name: str | None, action_query: str | None) -> str | None:
     return action_query.rsplit(ANSWER, 1)[1].strip()
 
 
-def match_option(answer: str, options: Sequence[str]) -> int | None:
-    """The index of the option an answer names: its whole text, else a letter such as `C`, `(C)` or `C.`; None if neither.
+class Matched(NamedTuple):
+    """An option that an answer names, and whether by its text or by its letter."""
+
+    option: int
+    by: str
+
+
+def match_option(answer: str, options: Sequence[str]) -> Matched | None:
+    """The option an answer names: its whole text, else a letter such as `C`, `(C)` or `C.`; None if neither.
 
     A lone letter is read as a letter even where an option's text is that letter. Of two equal options the first counts.
     """
     wanted = _normal(answer)
     texts = [_normal(option) for option in options]
-    if len(wanted) > 1 and wanted in texts:
-        return texts.index(wanted)
+    by_text = Matched(texts.index(wanted), "text") if wanted in texts else None
     letter = _LETTER.match(answer.strip())
-    if letter and LETTERS.index(letter[1]) < len(options):
-        return LETTERS.index(letter[1])
-    return texts.index(wanted) if wanted in texts else None
+    if letter and LETTERS.index(letter[1]) < len(options) and (len(wanted) == 1 or not by_text):
+        return Matched(LETTERS.index(letter[1]), "letter")
+    return by_text
 
 
 def _normal(text: str) -> str:

@@ -1,0 +1,69 @@
+"""Opening a policy model: the embedded one, a folder, or a name on the hub; with a LoRA adapter where one is given."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from sparkctl.errors import SparkError
+
+NANO = "nano"
+
+
+def resolve(policy: str) -> str:
+    """What `from_pretrained` is given for a policy's name."""
+    if policy == NANO:
+        return str(Path(__file__).parents[1] / "nano" / "policy")
+    if (policy.startswith((".", "/", "~")) or policy.count("/") > 1) and not Path(policy).expanduser().is_dir():
+        raise SparkError(f"synth.policy: '{policy}' is no folder; give a Hugging Face model folder or a hub name")
+    return str(Path(policy).expanduser())
+
+
+def device_of(wanted: str) -> str:
+    """The device for "auto": the GPU where there is one."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def open_tokenizer(policy: str) -> Any:
+    """The policy's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source))
+
+
+def open_model(policy: str, dtype: str, device: str) -> Any:
+    """The policy's weights, in evaluation mode."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    kind = getattr(torch, dtype)
+    model = _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, dtype=kind))
+    return model.to(device_of(device)).eval()
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """The model with a LoRA adapter on it, or a SparkError that names the folder."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).eval()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as fault:
+        raise SparkError(f"{folder}: not an adapter of this base model ({_line(fault)})") from None
+
+
+def _guarded(policy: str, load: Any) -> Any:
+    source = resolve(policy)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        return load(source)
+    except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
+        raise SparkError(
+            f"synth.policy: model '{policy}' cannot be opened ({_line(fault)}); check the folder or name"
+        ) from None
+
+
+def _line(fault: BaseException) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0]

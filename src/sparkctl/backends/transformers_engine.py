@@ -1,0 +1,209 @@
+"""The policy engine on transformers: batched generation whose continuations share their prompt's cache.
+
+Why not `generate()`: the nine candidates of a state have one prompt, which is run once here and then repeated; forced
+tokens (an action's name) are scored like sampled ones, so that the log-probs of a whole action come from one pass; and
+every sequence draws from its own random numbers, so that neither its neighbours nor a restart change what it says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from sparkctl import chat
+from sparkctl.backends import models
+from sparkctl.ports import Reply, Request
+
+DECIMALS = 4
+"""Log-probs are kept to this many decimals: below that, batched float32 arithmetic is noise."""
+_DROP_SHARE = 0.3
+"""Finished sequences leave the batch once they are this share of it."""
+
+
+@dataclass
+class _Sequence:
+    """One continuation under way."""
+
+    forced: list[int]
+    stop: list[str]
+    limit: int
+    temperature: float
+    draws: np.ndarray
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: str | None = None
+    text: str = ""
+
+    def next_forced(self) -> int | None:
+        return self.forced[len(self.ids)] if len(self.ids) < len(self.forced) else None
+
+    def draw(self) -> float:
+        return float(self.draws[len(self.ids) - len(self.forced)])
+
+
+@dataclass
+class _Prompt:
+    """One request, encoded."""
+
+    ids: list[int]
+    sequences: list[_Sequence]
+
+
+class TransformersEngine:
+    """A port that generates. `adapter` is a LoRA folder laid over the model."""
+
+    def __init__(
+        self,
+        policy: str,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        batch_size: int = 512,
+        adapter: Path | None = None,
+    ) -> None:
+        self.tokenizer = models.open_tokenizer(policy)
+        model = models.open_model(policy, dtype, device)
+        self.model = models.with_adapter(model, adapter) if adapter else model
+        self.batch_size = batch_size
+        self.context = self.model.config.get_text_config().max_position_embeddings
+        eos = self.model.generation_config.eos_token_id
+        self.eos = set(eos if isinstance(eos, list) else [eos]) | {self.tokenizer.eos_token_id}
+
+    def __call__(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in order: `completions`, each `{text, ids, logprobs, finish}`.
+
+        `ids` and `logprobs` (natural log, temperature 1) cover the forced part, the sampled part and the end of turn;
+        `text` is the sampled part without stop string or end of turn. A prompt too long for the model is an error.
+        """
+        prompts = [self._encode(request) for request in requests]
+        fitting = [p for p in prompts if isinstance(p, _Prompt)]
+        for batch in self._batches(fitting):
+            self._generate(batch)
+        return [self._reply(p) if isinstance(p, _Prompt) else p for p in prompts]
+
+    def _encode(self, request: Request) -> _Prompt | Reply:
+        ids = chat.encode_chat(self.tokenizer, request["messages"])
+        for part in request["turn"]:
+            ids += part["ids"] if "ids" in part else chat.encode_text(self.tokenizer, part["text"])
+        forced = [chat.encode_text(self.tokenizer, text) for text in request["forced"]]
+        limit, longest = request["max_new_tokens"], max(map(len, forced))
+        if len(ids) + longest + limit > self.context:
+            return Reply(
+                None, f"prompt of {len(ids)} tokens and {longest + limit} new ones exceed the context of {self.context}"
+            )
+        draws = np.random.default_rng(request["seed"]).random((len(forced), limit))
+        sequences = [
+            _Sequence(f, request["stop"], limit, request["temperature"], d) for f, d in zip(forced, draws, strict=True)
+        ]
+        return _Prompt(ids, sequences)
+
+    def _batches(self, prompts: list[_Prompt]) -> list[list[_Prompt]]:
+        """Prompts of like length and equally many continuations together, at most `batch_size` sequences each."""
+        batches: list[list[_Prompt]] = []
+        for prompt in sorted(prompts, key=lambda p: (len(p.sequences), len(p.ids))):
+            width = len(prompt.sequences)
+            last = batches[-1] if batches else []
+            if last and len(last[0].sequences) == width and (len(last) + 1) * width <= self.batch_size:
+                last.append(prompt)
+            else:
+                batches.append([prompt])
+        return batches
+
+    @torch.inference_mode()
+    def _generate(self, prompts: list[_Prompt]) -> None:
+        """Run the prompts once, repeat their cache for their continuations, then one token at a time for all."""
+        device, pad = self.model.device, self.tokenizer.pad_token_id or 0
+        width = max(len(p.ids) for p in prompts)
+        rows = [[pad] * (width - len(p.ids)) + p.ids for p in prompts]
+        mask = torch.tensor([[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=device)
+        cache = DynamicCache()
+        logits = self._forward(torch.tensor(rows, device=device), mask, cache)  # (prompt, vocabulary)
+        fork = len(prompts[0].sequences)
+        cache.batch_repeat_interleave(fork)
+        logits, mask = logits.repeat_interleave(fork, 0), mask.repeat_interleave(fork, 0)
+        going = [s for p in prompts for s in p.sequences]
+        while True:
+            tokens = self._choose(going, logits)
+            keep = [i for i, s in enumerate(going) if s.finish is None]
+            if not keep:
+                return
+            if len(keep) <= (1 - _DROP_SHARE) * len(going):
+                index = torch.tensor(keep, device=device)
+                cache.batch_select_indices(index)
+                going, tokens, mask = [going[i] for i in keep], tokens[index], mask[index]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            logits = self._forward(tokens[:, None], mask, cache)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1].float()
+
+    def _choose(self, going: list[_Sequence], logits: torch.Tensor) -> torch.Tensor:
+        """The next token of every sequence (sequence,), forced or drawn; what is finished gets a token nobody reads."""
+        forced = [s.next_forced() for s in going]
+        heat = torch.tensor([s.temperature for s in going], device=logits.device)[:, None]
+        greedy = logits.argmax(1)
+        # Inverse of the cumulative distribution at one uniform number per sequence; float64 keeps its tail exact.
+        mass = torch.softmax(logits.double() / heat.clamp(min=1e-6), 1).cumsum(1)
+        draws = torch.tensor(
+            [0.0 if s.finish or f is not None else s.draw() for s, f in zip(going, forced, strict=True)]
+        )
+        drawn = (mass <= draws.to(mass)[:, None] * mass[:, -1:]).sum(1)
+        tokens = torch.where(heat[:, 0] == 0, greedy, drawn)
+        tokens = torch.tensor(
+            [t if f is None else f for t, f in zip(tokens.tolist(), forced, strict=True)], device=logits.device
+        )
+        chosen = torch.log_softmax(logits, 1).gather(1, tokens[:, None])[:, 0].tolist()
+        for sequence, token, logprob in zip(going, tokens.tolist(), chosen, strict=True):
+            if sequence.finish is None:
+                self._append(sequence, token, logprob)
+        return tokens
+
+    def _append(self, sequence: _Sequence, token: int, logprob: float) -> None:
+        sequence.ids.append(token)
+        sequence.logprobs.append(round(logprob, DECIMALS) + 0.0)
+        if len(sequence.ids) <= len(sequence.forced):
+            return
+        if token in self.eos or (sequence.stop and self._stopped(sequence)):
+            sequence.finish = "stop"
+        elif len(sequence.ids) - len(sequence.forced) == sequence.limit:
+            sequence.finish = "length"
+
+    def _stopped(self, sequence: _Sequence) -> bool:
+        """Whether a stop string has been written; it is cut off, with every token that reaches into it."""
+        sampled = sequence.ids[len(sequence.forced) :]
+        text = self.tokenizer.decode(sampled[-2 * max(map(len, sequence.stop)) :])
+        if not any(stop in text for stop in sequence.stop):
+            return False
+        text = self.tokenizer.decode(sampled)
+        cut = min(text.index(stop) for stop in sequence.stop if stop in text)
+        kept = len(sampled) - 1
+        while kept and len(self.tokenizer.decode(sampled[:kept])) > cut:
+            kept -= 1
+        del sequence.ids[len(sequence.forced) + kept :], sequence.logprobs[len(sequence.forced) + kept :]
+        return True
+
+    def _reply(self, prompt: _Prompt) -> Reply:
+        return Reply({"completions": [self._completion(s) for s in prompt.sequences]})
+
+    def _completion(self, sequence: _Sequence) -> dict[str, Any]:
+        sampled = sequence.ids[len(sequence.forced) :]
+        said = sampled[:-1] if sampled and sampled[-1] in self.eos else sampled
+        return {
+            "text": self.tokenizer.decode(said),
+            "ids": sequence.ids,
+            "logprobs": sequence.logprobs,
+            "finish": sequence.finish,
+        }

@@ -1,0 +1,276 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command runs.
+
+Exit code 0: done. 2: what was asked for cannot be done; one line on standard error says what, where, and what to do.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sparkctl.errors import SparkError
+
+if TYPE_CHECKING:
+    from sparkctl.workbench import Workbench
+
+app = typer.Typer(
+    name="sparkctl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Offline, step-wise reinforcement learning that teaches language models to use many tools (SPaRK). "
+    "The stages synth, judge, select, train, eval each read and write Parquet; each brings what it needs up to date.",
+)
+
+Profile = Annotated[str, typer.Option("--profile", help="nano (embedded, no key, no GPU) or paper.")]
+Run = Annotated[str, typer.Option("--run", help="Name of the run: its tables are linked under DATA/RUN.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Override, such as train.kl=0.1. Repeatable.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the store, the memory and the runs.")]
+Recipes = Annotated[Path | None, typer.Option("--recipes", help="Folder of the recipes; default: stages/.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Step = Annotated[int | None, typer.Option("--step", min=1, help="Only this step of the rollouts; default: all.")]
+Reads = Annotated[list[str] | None, typer.Option("--read", help="INPUT=FILE: work on this file. Repeatable.")]
+Writes = Annotated[
+    list[str] | None, typer.Option("--write", help="FILE, or OUTPUT=FILE: write here, not to the store.")
+]
+Policy = Annotated[str | None, typer.Option("--policy", help="Only this policy of the recipe.")]
+Categories = Annotated[str | None, typer.Option("--categories", help="all, or names separated by commas.")]
+
+
+def _workbench(profile: str, run: str, sets: list[str] | None, data: Path, recipes: Path | None) -> "Workbench":
+    from sparkctl.workbench import Workbench
+
+    return Workbench.open(profile, run, tuple(sets or ()), data, recipes)
+
+
+def _stage_command(name: str, doc: str) -> Callable[..., None]:
+    def command(
+        profile: Profile = "nano",
+        run: Run = "default",
+        sets: Sets = None,
+        data: Data = Path("data"),
+        recipes: Recipes = None,
+        step: Step = None,
+        read: Reads = None,
+        write: Writes = None,
+        as_json: Json = False,
+    ) -> None:
+        bench = _workbench(profile, run, sets, data, recipes)
+        made = bench.explicit(name, step, read or [], write or []) if read or write else bench.stage(name, step)
+        _print(made, as_json)
+
+    command.__doc__ = doc
+    return command
+
+
+for _name, _doc in {
+    "synth": "Let the policy write a thought and nine candidates per step.",
+    "judge": "Let the judge score every candidate 0-10.",
+    "select": "Take one viable candidate per step, rare tools first, and run its tool.",
+    "train": "Train the adapters on the judged steps: SFT controls and offline PPO.",
+}.items():
+    app.command(_name)(_stage_command(_name, _doc))
+
+
+@app.command("eval")
+def eval_command(
+    profile: Profile = "nano",
+    run: Run = "default",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    categories: Categories = None,
+    read: Reads = None,
+    write: Writes = None,
+    as_json: Json = False,
+) -> None:
+    """Let the policies answer unseen questions, and compare them."""
+    chosen = [] if categories is None else [f'eval.categories="{categories}"']
+    bench = _workbench(profile, run, (sets or []) + chosen, data, recipes)
+    if read or write:
+        _print(bench.explicit("eval", None, read or [], write or []), as_json)
+    else:
+        _report(bench, bench.stage("eval", None), as_json)
+
+
+@app.command("run")
+def run_command(
+    profile: Profile = "nano",
+    run: Run = "default",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything: five rounds of synth, judge, select, then train, then eval."""
+    bench = _workbench(profile, run, sets, data, recipes)
+    _report(bench, bench.everything(), as_json)
+
+
+@app.command("plan")
+def plan_command(
+    profile: Profile = "nano",
+    run: Run = "default",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Say what `run` would do, and why."""
+    fates = _workbench(profile, run, sets, data, recipes).plan()
+    if as_json:
+        _print([{"node": f.node.name, "runs": f.runs, "why": f.why} for f in fates], True)
+        return
+    for fate in fates:
+        print(f"{'run  ' if fate.runs else 'reuse'}  {_spoken(fate.node.name)}: {fate.why}")
+
+
+@app.command("show")
+def show_command(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as scores; `sparkctl schema` lists them.")],
+    profile: Profile = "nano",
+    run: Run = "default",
+    data: Data = Path("data"),
+    step: Step = None,
+    policy: Policy = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the rows of a table of the run."""
+    found = _workbench(profile, run, None, data, None).table(table, step, policy).slice(0, rows)
+    if as_json:
+        _print(found.to_pylist(), True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table()
+    for name in found.column_names:
+        shown.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in found.to_pylist():
+        shown.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console().print(shown)
+
+
+@app.command("path")
+def path_command(
+    table: Annotated[str, typer.Argument(help="Name of the table.")],
+    profile: Profile = "nano",
+    run: Run = "default",
+    data: Data = Path("data"),
+    step: Step = None,
+    policy: Policy = None,
+) -> None:
+    """Print the file of a table of the run, one line for each round or policy."""
+    for path in _workbench(profile, run, None, data, None).paths(table, step, policy):
+        print(path)
+
+
+@app.command("schema")
+def schema_command(
+    table: Annotated[str | None, typer.Argument(help="Only this table.")] = None, as_json: Json = False
+) -> None:
+    """Print the contract: every table, its columns, types and null rules."""
+    from sparkctl.tables import TABLES, named
+
+    chosen = [named(table)] if table else list(TABLES.values())
+    if as_json:
+        columns = {
+            t.name: [{"name": c.name, "type": str(c.type), "null": c.null, "meaning": c.meaning} for c in t.columns]
+            for t in chosen
+        }
+        _print(columns, True)
+        return
+    for spec in chosen:
+        print(f"{spec.name}: made by {spec.made_by}, one row per {spec.row}, key {', '.join(spec.key)}")
+        for column in spec.columns:
+            null = f"; null: {column.null}" if column.null else ""
+            print(f"  {column.name:<20} {column.type!s:<22} {column.meaning}{null}")
+
+
+@app.command("gc")
+def gc_command(
+    data: Data = Path("data"), yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only list.")] = False
+) -> None:
+    """List, or delete, files of the store that no run links to."""
+    from sparkctl.store import Store, remove
+
+    garbage = Store(data, "default").garbage()
+    for path in garbage:
+        print(path)
+        if yes:
+            remove(path)
+    print(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", file=sys.stderr)
+
+
+def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
+    """The tables a person wants to read after a run, or the same for a program."""
+    result = bench.result(fates)
+    if as_json:
+        _print(result.as_json(), True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    console = Console()
+    terminal.categories(console, result.policies)
+    terminal.tool_mix(console, result.policies)
+    terminal.stages(console, result.seconds, result.reused)
+    terminal.headline(console, result.policies)
+    if bench.profile == "nano":
+        console.print(terminal.NANO_SAYS)
+    console.print(f"Files: {result.folder}")
+
+
+def _print(value: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value, indent=1, default=_as_json))
+        return
+    for fate in value:
+        done = f"made in {fate.seconds:.1f} s ({fate.why})" if fate.runs else "up to date"
+        print(f"{_spoken(fate.node.name)}: {done}")
+
+
+def _as_json(value: Any) -> Any:
+    return {"node": value.node.name, "runs": value.runs, "why": value.why, "seconds": value.seconds}
+
+
+def _spoken(name: str) -> str:
+    """ "judge.3" as a person says it: "judge step 3"."""
+    stage, _, part = name.partition(".")
+    return f"{stage} step {part}" if part.isdigit() else f"{stage} {part}".strip()
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return " ".join(text.split())[:60]
+
+
+def main() -> None:
+    """Entry point: every fault that a user can mend is one line and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except SparkError as fault:
+        _fail(str(fault))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; what was finished is kept, and the same command goes on from there")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as fault:
+        _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}; check disk space and permissions")
+    except Exception as fault:
+        if hasattr(fault, "exit_code") and hasattr(fault, "format_message"):  # a usage error of click
+            _fail(f"{fault.format_message()}; see sparkctl --help")
+        raise
+
+
+def _fail(message: str) -> None:
+    print(f"sparkctl: {' '.join(message.split())}", file=sys.stderr)
+    sys.stderr.flush()
+    raise SystemExit(2)

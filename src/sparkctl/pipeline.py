@@ -1,0 +1,409 @@
+"""Plan, make, explain: the only module that knows every stage. The graph of an experiment is a plain list of nodes.
+
+    questions, eval_questions
+    synth.1 judge.1 select.1   ...   synth.5 judge.5 select.5      one step of the episode is one round
+    train.<variant>                                                 for each policy compared that is not the base
+    eval.<policy>
+
+A node's outputs are named by its key, the digest of stage, version, settings and the bytes of its inputs. What exists
+under its key is never made again.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sparkctl import ports, wiring
+from sparkctl import store as stores
+from sparkctl.backends import models
+from sparkctl.episode import ACTIONS
+from sparkctl.errors import SparkError
+from sparkctl.ids import digest, digest_path
+from sparkctl.ports import Advance, Memory, Port
+from sparkctl.recipe import Values, did_you_mean
+from sparkctl.settings import Settings, checked
+from sparkctl.stage import Context, Outputs, Stage
+from sparkctl.stages import eval as eval_stage
+from sparkctl.stages import judge, questions, select, synth, train
+from sparkctl.store import Store
+
+STAGES: dict[str, Stage] = {m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, train, eval_stage)}
+BASE = "base"
+_TABLE_OF = {"source": "questions", "eval_questions": "questions"}
+"""Inputs whose table of the contract has another name."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage call of an experiment."""
+
+    name: str
+    stage: Stage
+    settings: Settings
+    reads: dict[str, tuple[str, ...]]
+    """Input -> the artifacts that make it up; tables of several rounds are joined."""
+    writes: dict[str, str]
+    """Output -> artifact."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """Input -> a file from outside."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """What else decides the result: the model's bytes, the tools' corpus."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a node and why. `key` is None while an input is still to be made."""
+
+    node: Node
+    runs: bool
+    why: str
+    key: str | None = None
+    seconds: float = 0.0
+
+
+# ---- plan ------------------------------------------------------------------------------------------------------------
+
+
+def nodes(recipe: dict[str, Values]) -> list[Node]:
+    """The experiment of a recipe, in an order in which every node comes after what it reads."""
+    s = _Sections(recipe)
+    rounds = range(1, s.steps + 1)
+    graph = [_questions_node(s), _eval_questions_node(s)]
+    for step in rounds:
+        graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
+    graph += [_train_node(s, name, rounds) for name in s.policies if name != BASE]
+    return graph + [_eval_node(s, name) for name in s.policies]
+
+
+class _Sections:
+    """A recipe's sections, with what one stage's settings take over from another's recipe."""
+
+    def __init__(self, recipe: dict[str, Values]) -> None:
+        self.synth, self.judge, self.select, self.tools, self.train, self.eval = (
+            dict(recipe[name]) for name in ("synth", "judge", "select", "tools", "train", "eval")
+        )
+        described = set(self.tools.get("descriptions", {}))
+        if described != set(ACTIONS):
+            odd = sorted(described ^ set(ACTIONS))[0]
+            raise SparkError(
+                f"tools.descriptions: '{odd}' is {'missing' if odd in ACTIONS else 'no action'}; the actions are: {', '.join(ACTIONS)}"
+            )
+        self.questions = _taken(self.synth, "questions", "limit", "categories")
+        self.eval_questions = _taken(self.eval, "questions", "limit", "categories")
+        self.steps = self.synth.pop("steps", 5)
+        if not isinstance(self.steps, int) or not 1 <= self.steps <= 100:
+            raise SparkError(f"synth.steps: must be a whole number from 1 to 100, got {self.steps!r}")
+        self.variants = self.train.pop("variant", {})
+        self.policies = self._policies(self.eval.pop("policies", [BASE]))
+        self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
+
+    def _policies(self, names: Any) -> list[str]:
+        known = [BASE, *self.variants]
+        if not isinstance(names, list) or not names:
+            raise SparkError(f"eval.policies: must be a list of names, got {names!r}")
+        for name in names:
+            if name not in known:
+                raise SparkError(f"eval.policies: unknown policy '{name}'{did_you_mean(str(name), known)}")
+        return list(dict.fromkeys(names))
+
+
+def _taken(values: Values, *names: str) -> Values:
+    """These settings, moved out of a section."""
+    return {name: values.pop(name) for name in names if name in values}
+
+
+def _questions_node(s: _Sections) -> Node:
+    source = s.questions.get("questions", models.NANO)
+    values = _draw(s.questions, source, s.synth.get("seed", 0)) | {"role": "questions"}
+    files, identities = _source(source, "synth.questions")
+    settings = checked(questions.Questions, values, "synth")
+    return Node("questions", questions.STAGE, settings, {}, {"questions": "questions"}, files, identities)
+
+
+def _eval_questions_node(s: _Sections) -> Node:
+    source = s.eval_questions.get("questions", "same")
+    same = source == "same"
+    source = s.questions.get("questions", models.NANO) if same else source
+    values = _draw(s.eval_questions, source, s.eval.get("seed", 0)) | {"role": "eval_questions", "exclude": same}
+    files, identities = _source(source, "eval.questions")
+    settings = checked(questions.Questions, values, "eval")
+    return Node(
+        "eval_questions",
+        questions.STAGE,
+        settings,
+        {"questions": ("questions",)},
+        {"questions": "eval_questions"},
+        files,
+        identities,
+    )
+
+
+def _draw(given: Values, source: Any, seed: Any) -> Values:
+    categories = given.get("categories", [])
+    if isinstance(categories, str):
+        categories = [] if categories == "all" else [name.strip() for name in categories.split(",")]
+    return {k: v for k, v in given.items() if k != "questions"} | {
+        "source": source,
+        "seed": seed,
+        "categories": categories,
+    }
+
+
+def _source(source: Any, key: str) -> tuple[dict[str, Path], dict[str, str]]:
+    if source == models.NANO:
+        return {}, {"corpus": wiring.corpus_identity()}
+    path = Path(str(source)).expanduser()
+    if not path.is_file():
+        raise SparkError(f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema, or 'nano'")
+    return {"source": path}, {}
+
+
+def _synth_node(s: _Sections, step: int) -> Node:
+    values = s.synth | {"step": step, "descriptions": s.tools["descriptions"]}
+    settings = checked(synth.Synth, values, "synth")
+    reads = {"questions": ("questions",)} | _history(step)
+    return Node(
+        f"synth.{step}", synth.STAGE, settings, reads, {"candidates": f"candidates.{step}"}, identities=_model(settings)
+    )
+
+
+def _judge_node(s: _Sections, step: int) -> Node:
+    settings = checked(judge.Judge, s.judge | {"step": step}, "judge")
+    reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",)} | _history(step)
+    known = {"corpus": wiring.corpus_identity()} if settings.model == wiring.NANO_JUDGE else {}
+    return Node(f"judge.{step}", judge.STAGE, settings, reads, {"scores": f"scores.{step}"}, identities=known)
+
+
+def _select_node(s: _Sections, step: int) -> Node:
+    values = s.select | {"step": step, "steps": s.steps, "tools": s.tools}
+    settings = checked(select.Select, values, "select")
+    reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",), "scores": (f"scores.{step}",)}
+    known = {"corpus": wiring.corpus_identity()}
+    return Node(
+        f"select.{step}", select.STAGE, settings, reads | _history(step), {"steps": f"steps.{step}"}, identities=known
+    )
+
+
+def _train_node(s: _Sections, name: str, rounds: range) -> Node:
+    values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
+    settings = checked(train.Train, values, "train")
+    joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
+    writes = {output: f"{output}.{name}" for output in train.STAGE.writes}
+    return Node(
+        f"train.{name}",
+        train.STAGE,
+        settings,
+        {"questions": ("questions",)} | joined,
+        writes,
+        identities=_model(settings),
+    )
+
+
+def _eval_node(s: _Sections, name: str) -> Node:
+    engine = {k: s.synth[k] for k in ("engine",) if k in s.synth}
+    values = s.eval | s.reader | engine | {"name": name, "steps": s.steps, "tools": s.tools}
+    settings = checked(eval_stage.Eval, values, "eval")
+    reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
+    if name != BASE:
+        reads["adapter"] = (f"adapter.{name}",)
+    known = _model(settings) | {"corpus": wiring.corpus_identity()}
+    return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, identities=known)
+
+
+def _history(step: int) -> dict[str, tuple[str, ...]]:
+    return {"steps": tuple(f"steps.{before}" for before in range(1, step))} if step > 1 else {}
+
+
+def _model(settings: Any) -> dict[str, str]:
+    return {"model": wiring.policy_identity(settings.policy)}
+
+
+def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:
+    """The nodes that the targets need, the targets included, in the graph's order."""
+    maker = {artifact: node for node in graph for artifact in node.writes.values()}
+    wanted = [node for node in graph if node.name in targets]
+    found: set[str] = set()
+    while wanted:
+        node = wanted.pop()
+        if node.name not in found:
+            found.add(node.name)
+            wanted += [maker[a] for artifacts in node.reads.values() for a in artifacts]
+    return [node for node in graph if node.name in found]
+
+
+# ---- explain ---------------------------------------------------------------------------------------------------------
+
+
+def explain(graph: Sequence[Node], store: Store) -> list[Fate]:
+    """What `make` would do and why, without doing it."""
+    fates: list[Fate] = []
+    stale: dict[str, str] = {}
+    places: dict[str, Path] = {}
+    names = [node.name for node in graph]
+    for node in graph:
+        waiting = [stale[a] for artifacts in node.reads.values() for a in artifacts if a in stale]
+        latest = max(waiting, key=names.index, default=None)
+        fate = Fate(node, True, f"after {latest}") if latest else _fate(node, places, store)
+        if fate.runs:
+            stale |= dict.fromkeys(node.writes.values(), node.name)
+        else:
+            places |= _outputs(node, fate.key or "", store)
+        fates.append(fate)
+    return fates
+
+
+def _fate(node: Node, places: dict[str, Path], store: Store) -> Fate:
+    made_of = _made_of(node, places)
+    key = digest(made_of)
+    if all(path.exists() for path in _outputs(node, key, store).values()):
+        return Fate(node, False, "up to date", key)
+    return Fate(node, True, _why(node, made_of, store), key)
+
+
+def _made_of(node: Node, places: dict[str, Path]) -> dict[str, Any]:
+    """Everything that decides the outputs: what the key is the digest of, and what a footer says."""
+    inputs = {name: [digest_path(places[a]) for a in artifacts] for name, artifacts in node.reads.items()}
+    inputs |= {name: [digest_path(path)] for name, path in node.files.items()}
+    return {
+        "stage": node.stage.name,
+        "version": node.stage.version,
+        "settings": node.settings.identity(),
+        "inputs": inputs,
+        "identities": node.identities,
+    }
+
+
+def _why(node: Node, made_of: dict[str, Any], store: Store) -> str:
+    linked = store.linked(next(iter(node.writes.values())))
+    before = stores.provenance(linked) if linked else None
+    if before is None:
+        return "not made yet in this run"
+    changes = (
+        [f"stage version changed {before['version']} -> {made_of['version']}"]
+        if before["version"] != made_of["version"]
+        else []
+    )
+    changes += _changed_settings(before["settings"], made_of["settings"])
+    for kind in ("inputs", "identities"):
+        old, new = before.get(kind, {}), made_of[kind]
+        changes += [f"{name} changed" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return "; ".join(changes) or "its file is gone"
+
+
+def _changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            changes += _changed_settings(was, now, f"{prefix}{name}.")
+        elif was != now:
+            changes.append(f"{prefix}{name} changed {_short(was)} -> {_short(now)}")
+    return changes
+
+
+def _short(value: Any) -> str:
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+# ---- make ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What making needs: the store, the memory of replies, and how progress is shown."""
+
+    store: Store
+    memory: Memory
+    tools: Any
+    progress: Callable[[str, int], Any]
+    tell: Callable[[Fate], None] = lambda fate: None
+
+    def make(self, graph: Sequence[Node]) -> list[Fate]:
+        """Bring every node up to date, in order; what happened to each."""
+        fates: list[Fate] = []
+        places: dict[str, Path] = {}
+        for node in graph:
+            fate = _fate(node, places, self.store)
+            begun = time.monotonic()
+            outputs = _outputs(node, fate.key or "", self.store)
+            if fate.runs:
+                self._run(node, places, outputs)
+            for artifact, path in outputs.items():
+                self.store.link(artifact, path)
+            places |= outputs
+            fates.append(Fate(node, fate.runs, fate.why, fate.key, time.monotonic() - begun))
+            if fate.runs:
+                self.store.log(node=node.name, key=fate.key, why=fate.why, seconds=round(fates[-1].seconds, 3))
+            self.tell(fates[-1])
+        return fates
+
+    def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path]) -> None:
+        inputs = {name: _read(name, [places[a] for a in artifacts]) for name, artifacts in node.reads.items()}
+        inputs |= {name: stores.read_table(path, "questions") for name, path in node.files.items()}
+        made_of = _made_of(node, places)
+        with self.run_stage(node.stage, node.settings, inputs, node.name) as made:
+            # The first output is written last: once it exists, all do.
+            for output in reversed(node.stage.writes):
+                write(made[output], _TABLE_OF.get(output, output), outputs[node.writes[output]], made_of)
+
+    @contextmanager
+    def run_stage(self, stage: Stage, settings: Any, inputs: dict[str, Any], label: str) -> Iterator[Outputs]:
+        """Call a stage with its ports; its outputs are good until the block ends."""
+        with tempfile.TemporaryDirectory(prefix="sparkctl-") as scratch:
+            context = Context(
+                policy=lambda adapter: self._port(
+                    f"{label} policy", lambda a: wiring.policy_port(settings, adapter, self.memory, a)
+                ),
+                judge=self._port(label, lambda a: wiring.judge_port(settings, self.tools, self.memory, a)),
+                tools=self._port(f"{label} tools", lambda a: wiring.tools_port(self.tools, self.memory, a)),
+                model=lambda: (
+                    models.open_model(settings.policy, settings.dtype, settings.device),
+                    models.open_tokenizer(settings.policy),
+                ),
+                scratch=Path(scratch),
+                progress=self.progress,
+            )
+            yield stage.run(inputs, settings, context)
+
+    def _port(self, label: str, open_port: Callable[[Advance], Port]) -> Port:
+        """A port that shows its progress."""
+        advances: list[Advance] = []
+        port = ports.lazy(lambda: open_port(lambda n: advances[-1](n)))
+
+        def ask(requests: Any) -> Any:
+            with self.progress(label, len(requests)) as advance:
+                advances.append(advance)
+                return port(requests)
+
+        return ask
+
+
+def write(made: pa.Table | Path, table: str, path: Path, provenance: dict[str, Any]) -> None:
+    """Write an output: a folder or a table."""
+    if isinstance(made, Path):
+        stores.write_folder(made, path, provenance)
+    else:
+        stores.write_table(made, table, path, provenance)
+
+
+def read_input(name: str, paths: Sequence[Path]) -> Any:
+    """An input given as files: a folder for an adapter, else tables of the contract, joined; none may be empty."""
+    return _read(name, paths, may_be_empty=False)
+
+
+def _read(name: str, paths: Sequence[Path], *, may_be_empty: bool = True) -> Any:
+    if name == "adapter":
+        return paths[0]
+    table = _TABLE_OF.get(name, name)
+    return pa.concat_tables([stores.read_table(path, table, may_be_empty=may_be_empty) for path in paths])
+
+
+def _outputs(node: Node, key: str, store: Store) -> dict[str, Path]:
+    return {artifact: store.place(artifact, key) for artifact in node.writes.values()}

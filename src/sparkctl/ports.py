@@ -1,0 +1,122 @@
+"""The narrow doors to the outer world: a port takes a list of requests and gives a list of replies, in order.
+
+A request and a reply's body are JSON-able dicts, so that every reply can be kept in one SQLite file under the digest
+of its request. Resuming is remembering: a killed stage starts over and is answered from here. Failures are never kept.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparkctl.errors import SparkError
+from sparkctl.ids import digest
+
+Request = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: a body, or an error and no body. `cost_usd` is None where the price is unknown."""
+
+    body: dict[str, Any] | None
+    error: str | None = None
+    cost_usd: float | None = None
+
+
+Port = Callable[[Sequence[Request]], list[Reply]]
+Advance = Callable[[int], None]
+
+
+class Memory:
+    """Replies by digest in one SQLite file (WAL), safe against `kill -9` and for several processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=60)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS replies (digest TEXT PRIMARY KEY, body TEXT, cost_usd REAL) WITHOUT ROWID"
+            )
+        except sqlite3.Error as fault:
+            raise _broken(path, fault) from None
+
+    def recall(self, digests: Sequence[str]) -> dict[str, Reply]:
+        """The replies that are known, by digest."""
+        known: dict[str, Reply] = {}
+        with self._guard():
+            for i in range(0, len(digests), 500):
+                part = digests[i : i + 500]
+                marks = ",".join("?" * len(part))
+                rows = self._db.execute(f"SELECT digest, body, cost_usd FROM replies WHERE digest IN ({marks})", part)
+                known |= {name: Reply(json.loads(body), None, cost) for name, body, cost in rows}
+        return known
+
+    def keep(self, replies: dict[str, Reply]) -> None:
+        """Store replies in one transaction: all or none survive a crash."""
+        rows = [(name, json.dumps(r.body, ensure_ascii=False), r.cost_usd) for name, r in replies.items()]
+        with self._guard(), self._db:
+            self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as fault:
+            raise _broken(self.path, fault) from None
+
+
+def _broken(path: Path, fault: sqlite3.Error) -> SparkError:
+    return SparkError(
+        f"{path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"
+    )
+
+
+def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, advance: Advance = lambda n: None) -> Port:
+    """The port, asked only what memory does not hold; equal requests are asked once.
+
+    `scope` names what answers (model, its bytes, back end) and enters every digest. The list is cut into chunks of
+    `chunk` requests *before* memory is consulted, and a chunk is stored in one transaction: so a run that was killed
+    puts the same chunks to the model as one that was not, and a batched model gives the same bytes.
+    """
+
+    def ask(requests: Sequence[Request]) -> list[Reply]:
+        replies: list[Reply] = []
+        for i in range(0, len(requests), chunk):
+            part = requests[i : i + chunk]
+            replies += _ask_chunk(port, memory, [digest([scope, r]) for r in part], part)
+            advance(len(part))
+        return replies
+
+    return ask
+
+
+def _ask_chunk(port: Port, memory: Memory, names: Sequence[str], requests: Sequence[Request]) -> list[Reply]:
+    known = memory.recall(names)
+    missing = {name: request for name, request in zip(names, requests, strict=True) if name not in known}
+    if missing:
+        answered = dict(zip(missing, port(list(missing.values())), strict=True))
+        memory.keep({name: reply for name, reply in answered.items() if reply.error is None})
+        known |= answered
+    return [known[name] for name in names]
+
+
+def lazy(open_port: Callable[[], Port]) -> Port:
+    """A port that is opened at its first request: a run answered from memory loads no model."""
+    opened: list[Port] = []
+
+    def ask(requests: Sequence[Request]) -> list[Reply]:
+        if not opened:
+            opened.append(open_port())
+        return opened[0](requests)
+
+    return ask

@@ -1,0 +1,93 @@
+"""Recipes: read `stages/*.toml` and the prompts beside them, apply a profile and `--set` overrides.
+
+    stages/judge.toml      values; `[profile.paper]` holds what that profile changes
+    stages/judge.md        the prompt, given to the stage as the setting `prompt`
+
+A recipe is values only; what they mean and which are allowed is said by each stage's Settings.
+"""
+
+import sys
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from sparkctl.errors import SparkError
+
+Values = dict[str, Any]
+SECTIONS = ("synth", "judge", "select", "tools", "train", "eval")
+DEFAULT_PROFILE = "nano"
+
+
+def default_folder() -> Path:
+    """`stages/` here, else that of the checkout, else that of the installation."""
+    places = [Path("stages"), Path(__file__).parents[2] / "stages", Path(sys.prefix) / "share/sparkctl/stages"]
+    return next((p for p in places if (p / "synth.toml").is_file()), places[0])
+
+
+def load(folder: Path, profile: str = DEFAULT_PROFILE, overrides: tuple[str, ...] = ()) -> dict[str, Values]:
+    """The values of every section under a profile, with overrides such as `train.kl=0.1` applied in order."""
+    files = {section: _read(folder / f"{section}.toml") for section in SECTIONS}
+    profiles = {DEFAULT_PROFILE} | {name for values in files.values() for name in values.get("profile", {})}
+    if profile not in profiles:
+        raise SparkError(f"--profile '{profile}': unknown; there are: {', '.join(sorted(profiles))}")
+    recipe = {section: _applied(values, profile) for section, values in files.items()}
+    for section in SECTIONS:
+        if (prompt := folder / f"{section}.md").is_file():
+            recipe[section]["prompt"] = prompt.read_text()
+    for override in overrides:
+        _override(recipe, override)
+    return recipe
+
+
+def _read(path: Path) -> Values:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as fault:
+        raise SparkError(
+            f"{path}: cannot be read ({fault.strerror}); run where stages/ is, or pass --recipes"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise SparkError(f"{path}: not valid TOML ({fault})") from None
+
+
+def _applied(values: Values, profile: str) -> Values:
+    base = {k: v for k, v in values.items() if k != "profile"}
+    return _merged(base, values.get("profile", {}).get(profile, {}))
+
+
+def _merged(base: Values, changes: Values) -> Values:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(recipe: dict[str, Values], override: str) -> None:
+    name, equals, raw = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise SparkError(f"--set '{override}': write SECTION.NAME=VALUE, such as train.kl=0.1")
+    if parts[0] not in recipe:
+        raise SparkError(f"--set '{override}': unknown section '{parts[0]}'{did_you_mean(parts[0], SECTIONS)}")
+    place: Any = recipe[parts[0]]
+    for part in parts[1:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise SparkError(f"--set '{override}': '{part}' is a value and has no '{parts[-1]}'")
+    place[parts[-1]] = _value(raw)
+
+
+def _value(raw: str) -> Any:
+    """A TOML value where it is one, else the text itself: `--set judge.model=gpt-4o` needs no quotes."""
+    try:
+        return tomllib.loads(f"x = {raw}")["x"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """`; did you mean 'x'?` with the nearest known name, else the list of what there is."""
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known)}"

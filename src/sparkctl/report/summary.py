@@ -1,0 +1,100 @@
+"""Summary statistics of answers: accuracy, and how diverse the choice of tools is, with 95 % intervals.
+
+Tool-choice entropy is that of the actions taken, in bits, over the whole evaluation, without the `cot` that gives the
+answer: answering is not choosing a tool. It is the plug-in estimate; with 9 actions and n choices its bias is about
+-8 / (2 n ln 2) bits, under 0.01 for n > 600. Its interval is a percentile bootstrap over questions, as choices within
+a question are not independent. The interval of accuracy is Wilson's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sparkctl.episode import ACTIONS
+
+RESAMPLES = 1000
+SEED = 0
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One policy's evaluation."""
+
+    accuracy: float
+    accuracy_ci: Interval
+    tool_entropy_bits: float
+    tool_entropy_ci: Interval
+    n: int
+    unanswered: int
+    """Answers that were not given or could not be read; they count as wrong."""
+    errors: int
+    failed_calls: int
+    steps_per_question: float
+    tool_share: dict[str, float]
+    """Action -> share of the choices; empty where none was made."""
+    accuracy_by_category: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def summarise(answers: pa.Table) -> Summary:
+    """The summary of an answers table of one policy."""
+    correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
+    questions = answers["question_id"].to_pylist()
+    counts = tool_counts(answers["tools"].to_pylist(), questions)
+    total = counts.sum(0)
+    categories = np.array(answers["category"].to_pylist())
+    return Summary(
+        accuracy=float(correct.mean()),
+        accuracy_ci=wilson(int(correct.sum()), len(correct)),
+        tool_entropy_bits=float(entropy_bits(total)),
+        tool_entropy_ci=bootstrap_entropy(counts),
+        n=len(correct),
+        unanswered=answers["answer"].null_count,
+        errors=len(answers) - answers["error"].null_count,
+        failed_calls=sum(answers["failed_calls"].to_pylist()),
+        steps_per_question=float(np.mean(answers["steps"].to_pylist())),
+        tool_share={a: float(c / total.sum()) for a, c in zip(ACTIONS, total, strict=True)} if total.sum() else {},
+        accuracy_by_category={str(c): float(correct[categories == c].mean()) for c in sorted(set(categories))},
+    )
+
+
+def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDArray[np.int64]:
+    """(question, action): how often each action was taken on each question."""
+    row = {question: i for i, question in enumerate(dict.fromkeys(questions))}
+    counts = np.zeros((len(row), len(ACTIONS)), np.int64)
+    for question, taken in zip(questions, tools, strict=True):
+        for action in taken:
+            counts[row[question], ACTIONS.index(action)] += 1
+    return counts
+
+
+def entropy_bits(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Entropy over the last axis, in bits; 0 where nothing was counted."""
+    share = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
+    return -(share * np.log2(np.where(share > 0, share, 1.0))).sum(-1)
+
+
+def bootstrap_entropy(counts: NDArray[np.int64]) -> Interval:
+    """95 % percentile interval over resampled questions."""
+    draws = np.random.default_rng(SEED).integers(0, len(counts), (RESAMPLES, len(counts)))
+    low, high = np.percentile([entropy_bits(counts[draw].sum(0)) for draw in draws], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """95 % Wilson score interval of a proportion (Wilson 1927). Ours, because importing scipy.stats takes a second."""
+    z = NormalDist().inv_cdf(0.975)
+    share, spread = successes / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / spread
+    half = z / spread * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

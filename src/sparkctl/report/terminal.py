@@ -1,0 +1,68 @@
+"""What a run says in the terminal: the headline table, the tool mix, the time per stage, where the files are."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from sparkctl.episode import ACTIONS
+from sparkctl.report.summary import Summary
+
+NANO_SAYS = (
+    "nano shows that the method works as described, on a policy of under 1 M parameters and generated questions. "
+    "It says nothing about how large models behave."
+)
+
+
+def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
+    """Accuracy and tool-choice entropy per policy, with 95 % intervals."""
+    table = Table(title="Policies on unseen questions", title_justify="left")
+    for name in ("policy", "accuracy", "95 %", "tool entropy", "95 %", "unanswered", "steps", "n"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    for name, s in summaries.items():
+        table.add_row(
+            name,
+            f"{s.accuracy:.1%}",
+            f"{s.accuracy_ci[0]:.1%} - {s.accuracy_ci[1]:.1%}",
+            f"{s.tool_entropy_bits:.2f} bits",
+            f"{s.tool_entropy_ci[0]:.2f} - {s.tool_entropy_ci[1]:.2f}",
+            str(s.unanswered),
+            f"{s.steps_per_question:.2f}",
+            str(s.n),
+        )
+    console.print(table)
+
+
+def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:
+    """Share of each action among the choices, per policy."""
+    table = Table(title="Tool mix (share of choices, the answering cot left out)", title_justify="left")
+    table.add_column("action")
+    for name in summaries:
+        table.add_column(name, justify="right")
+    for action in ACTIONS:
+        table.add_row(action, *(f"{s.tool_share.get(action, 0):.1%}" for s in summaries.values()))
+    console.print(table)
+
+
+def categories(console: Console, summaries: Mapping[str, Summary]) -> None:
+    """Accuracy per category and policy."""
+    table = Table(title="Accuracy by category", title_justify="left")
+    table.add_column("category")
+    for name in summaries:
+        table.add_column(name, justify="right")
+    for category in sorted({c for s in summaries.values() for c in s.accuracy_by_category}):
+        shares = (s.accuracy_by_category.get(category) for s in summaries.values())
+        table.add_row(category, *("" if share is None else f"{share:.0%}" for share in shares))
+    console.print(table)
+
+
+def stages(console: Console, seconds: Mapping[str, float], reused: Sequence[str]) -> None:
+    """Seconds per stage, rounds added up."""
+    table = Table(title="Time per stage", title_justify="left")
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("reused", justify="right")
+    for stage in seconds:
+        table.add_row(stage, f"{seconds[stage]:.1f}", str(sum(name.split(".")[0] == stage for name in reused)))
+    table.add_row("all", f"{sum(seconds.values()):.1f}", str(len(reused)))
+    console.print(table)

@@ -1,0 +1,166 @@
+"""eval: a policy answers unseen questions, choosing its own actions; the tools run.
+
+reads   eval_questions; the adapter to evaluate (none: the base model)
+writes  answers: one row per question and sample
+asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
+
+Nothing is forced here: the policy writes thought, action and input freely. A turn that cannot be read is a failed
+call, shown to the policy as an error; an answer that cannot be read is wrong, never guessed.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from sparkctl import rollouts, tables
+from sparkctl.episode import (
+    COT,
+    COT_OBSERVATION,
+    LETTERS,
+    THOUGHT,
+    Matched,
+    Step,
+    Turn,
+    messages,
+    parse_turn,
+    system_prompt,
+)
+from sparkctl.ids import seed_of
+from sparkctl.ports import Reply, Request
+from sparkctl.rollouts import Rollout
+from sparkctl.settings import Settings
+from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.tools.settings import Tools
+
+
+class Eval(Settings):
+    """What decides the answers."""
+
+    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
+
+    name: str = "base"
+    """The policy's name in the answers table. Set by the pipeline."""
+    policy: str
+    """The base model. From synth.toml, like engine, dtype, steps and prompt."""
+    engine: Literal["transformers"] = "transformers"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    steps: int = 5
+    prompt: str
+    samples: int = 1
+    """Rollouts per question."""
+    temperature: float = 1.0
+    """Of everything the policy writes. 0 is greedy."""
+    max_turn_tokens: int = 96
+    seed: int = 0
+    tools: Tools
+    batch_size: int = 512
+    """Knob: sequences generated at once."""
+    device: str = "auto"
+    """Knob: "cpu", "cuda", or "auto"."""
+
+
+@dataclass
+class _Run:
+    """A rollout under way."""
+
+    rollout: Rollout
+    steps: list[Step] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+    failed_calls: int = 0
+    taken: int = 0
+    output: str = ""
+    answered: bool = False
+    matched: Matched | None = None
+    error: str | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.answered or self.error is not None
+
+
+def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
+    """See the module's docstring."""
+    system = system_prompt(settings.prompt, settings.tools.descriptions)
+    assert context.policy is not None
+    adapter: Path | None = inputs.get("adapter")
+    policy = context.policy(adapter)
+    runs = [_Run(r) for r in rollouts.live(inputs["eval_questions"], None, settings.samples)]
+    for step in range(1, settings.steps + 1):
+        going = [r for r in runs if not r.over]
+        replies = policy([_request(r, step, system, settings) for r in going])
+        _execute([(r, t) for r, reply in zip(going, replies, strict=True) if (t := _take(r, reply))], context)
+    return {"answers": tables.from_rows("answers", [_row(r, settings) for r in runs])}
+
+
+def _request(run: _Run, step: int, system: str, settings: Eval) -> Request:
+    state = rollouts.State(run.rollout.state.question, run.rollout.state.options, tuple(run.steps))
+    return {
+        "messages": messages(state, system),
+        "turn": [{"text": THOUGHT}],
+        "forced": [""],
+        "stop": [],
+        "max_new_tokens": settings.max_turn_tokens,
+        "temperature": settings.temperature,
+        "seed": seed_of(settings.seed, run.rollout.id, step),
+    }
+
+
+def _take(run: _Run, reply: Reply) -> Turn | None:
+    """Read the turn into the run; the turn where an action remains to be executed."""
+    if reply.body is None:
+        run.error = reply.error
+        return None
+    run.taken += 1
+    run.output = reply.body["completions"][0]["text"]
+    turn = parse_turn(run.output)
+    written, run.matched = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
+    run.answered = written is not None
+    return None if run.answered else turn
+
+
+def _execute(turns: list[tuple[_Run, Turn]], context: Context) -> None:
+    """Run the actions of all rollouts in one batch, and write what came back into each."""
+    calls = [(run, turn) for run, turn in turns if turn.tool_name not in (None, COT)]
+    assert context.tools is not None
+    replies = iter(context.tools([{"tool_name": t.tool_name, "query": t.action_query} for _, t in calls]))
+    for run, turn in turns:
+        if turn.tool_name is None:
+            seen = {"observation": f"error: {turn.error}", "observation_ok": False}
+        elif turn.tool_name == COT:
+            seen = {"observation": COT_OBSERVATION, "observation_ok": True}
+        else:
+            seen = rollouts.observed(next(replies))
+        run.failed_calls += not seen["observation_ok"]
+        if turn.tool_name:
+            run.tools.append(turn.tool_name)
+        run.steps.append(Step(turn.thought, turn.tool_name or "?", turn.action_query or "", str(seen["observation"])))
+
+
+def _row(run: _Run, settings: Eval) -> dict[str, Any]:
+    question = run.rollout.question
+    return {
+        "policy": settings.name,
+        "question_id": question["question_id"],
+        "sample_id": run.rollout.sample_id,
+        "category": question["category"],
+        "tools": run.tools,
+        "failed_calls": run.failed_calls,
+        "steps": run.taken,
+        "output": run.output,
+        "answer": LETTERS[run.matched.option] if run.matched else None,
+        "extracted_by": run.matched.by if run.matched else None,
+        "is_correct": rollouts.is_correct(question, run.matched),
+        "error": run.error,
+    }
+
+
+STAGE = Stage(
+    "eval",
+    1,
+    Eval,
+    run,
+    "let a policy answer unseen questions, choosing its own actions",
+    ("eval_questions",),
+    ("adapter",),
+    ("answers",),
+)

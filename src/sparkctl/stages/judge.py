@@ -1,0 +1,110 @@
+"""judge, step t: a judge model scores every candidate 0-10.
+
+reads   candidates of step t; questions; steps of the rounds before
+writes  scores: one row per candidate, in the order of the candidates
+asks    the judge: once per state and vote, for all candidates of the state
+
+As in the paper: 0-10 for nine candidates (SPaRK, extended abstract). One call for the nine of a state is ours.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from sparkctl import judging, rollouts, tables
+from sparkctl.ids import seed_of
+from sparkctl.ports import Reply, Request
+from sparkctl.settings import Settings
+from sparkctl.stage import Context, Inputs, Outputs, Stage
+
+
+class Judge(Settings):
+    """What decides the scores."""
+
+    knobs: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s"})
+
+    step: int = 1
+    """Which step is judged, from 1. Set by the pipeline."""
+    model: str
+    """Any litellm model; "nano/rubric" is the embedded rubric judge, which executes the candidates."""
+    votes: int = 1
+    """Calls per state; a score is the mean of those that succeeded."""
+    temperature: float = 0.0
+    reference: Literal["none", "answer", "solution"] = "solution"
+    """What the judge is told of the truth: nothing, the correct option, or the worked solution as well."""
+    seed: int = 0
+    prompt: str
+    """The rubric, from judge.md."""
+    concurrency: int = 16
+    """Knob: calls in flight at once."""
+    timeout_s: float = 60.0
+    """Knob: seconds until a call is given up."""
+
+
+def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
+    """See the module's docstring."""
+    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
+    history = rollouts.by_rollout(inputs.get("steps"))
+    groups = rollouts.states(inputs["candidates"])
+    cases = [_case(group, questions, history, settings) for group in groups]
+    requests = [
+        _request(c, g, vote, settings)
+        for c, g in zip(cases, groups, strict=True)
+        for vote in range(settings.votes)
+        if c
+    ]
+    assert context.judge is not None
+    replies = iter(context.judge(requests))
+    rows: list[dict[str, Any]] = []
+    for group, shown in zip(groups, cases, strict=True):
+        votes = [next(replies) for _ in range(settings.votes)] if shown else []
+        rows += [_row(candidate, votes, settings) for candidate in group]
+    return {"scores": tables.from_rows("scores", rows)}
+
+
+def _case(
+    group: list[dict[str, Any]], questions: dict[int, Any], history: dict[str, list[dict[str, Any]]], settings: Judge
+) -> dict[str, Any] | None:
+    """What the judge is shown of a state; None where every candidate failed."""
+    queries = {row["tool_name"]: row["action_query"] for row in group if row["error"] is None}
+    if not queries:
+        return None
+    first = group[0]
+    question = rollouts.question_of(questions, first["question_id"], "candidates")
+    before = [row for row in history.get(first["rollout_id"], []) if row["step_idx"] < first["step_idx"]]
+    state = rollouts.state_of(question, before)
+    thought = next(row["thought"] for row in group if row["error"] is None)
+    return judging.case(question, state.steps, thought, queries, settings.reference)
+
+
+def _request(shown: dict[str, Any], group: list[dict[str, Any]], vote: int, settings: Judge) -> Request:
+    seed = seed_of(settings.seed, group[0]["rollout_id"], group[0]["step_idx"], vote)
+    return {
+        "model": settings.model,
+        "messages": judging.messages(settings.prompt, shown, seed),
+        "temperature": settings.temperature,
+        "tools": [candidate["tool_name"] for candidate in shown["candidates"]],
+        "vote": vote,
+    }
+
+
+def _row(candidate: dict[str, Any], votes: list[Reply], settings: Judge) -> dict[str, Any]:
+    tool = candidate["tool_name"]
+    verdicts = [judging.read(v.body["content"], [tool])[tool] for v in votes if v.body is not None]
+    scored = [v.score for v in verdicts if v.score is not None]
+    faults = [candidate["error"], *(v.error for v in votes), *(v.error for v in verdicts)]
+    costs = [v.cost_usd for v in votes]
+    return {
+        "rollout_id": candidate["rollout_id"],
+        "step_idx": candidate["step_idx"],
+        "tool_name": tool,
+        "judge": settings.model,
+        "score": sum(scored) / len(scored) if scored else None,
+        "reason": next((v.reason for v in verdicts if v.reason), None),
+        "votes": len(scored),
+        "cost_usd": None if None in costs else sum(c for c in costs if c is not None) / len(votes or [0]),
+        "error": None if scored else next((fault for fault in faults if fault), "not judged"),
+    }
+
+
+STAGE = Stage(
+    "judge", 1, Judge, run, "score every candidate 0-10", ("candidates", "questions"), ("steps",), ("scores",)
+)

@@ -1,0 +1,143 @@
+"""select, step t: take one viable candidate per state, rare tools first, run its tool, and see whether the rollout ends.
+
+reads   candidates and scores of step t; questions; steps of the rounds before
+writes  steps: one row per state of step t, in the order of the candidates
+asks    the tools: once per choice that is not `cot`
+
+Usage is counted over all rollouts and all rounds so far, in the order of the rows. A rollout ends when `cot` commits
+to an answer, after the last step, or where nothing could be selected; what fails is a row with its error.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparkctl import rollouts, selection, tables
+from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION, LETTERS
+from sparkctl.errors import SparkError
+from sparkctl.ids import seed_of
+from sparkctl.settings import Settings
+from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.tools.settings import Tools
+
+
+class Select(Settings):
+    """What decides the choice."""
+
+    step: int = 1
+    """Which step is selected, from 1. Set by the pipeline."""
+    steps: int = 5
+    """Steps after which a rollout ends, answered or not. From synth.toml."""
+    rule: selection.Rule = "rarest_viable"
+    threshold: float = 6.0
+    """Lowest score that is viable. The paper: 6.0."""
+    when_none_viable: Literal["best", "end"] = "best"
+    """Take the best score all the same, or end the rollout."""
+    cot_competes: bool = True
+    """False: `cot` is left out wherever a tool is viable."""
+    temperature: float = 1.0
+    """Of the rule `softmax`, in points of the score."""
+    seed: int = 0
+    tools: Tools
+
+
+def run(inputs: Inputs, settings: Select, context: Context) -> Outputs:
+    """See the module's docstring."""
+    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
+    groups = rollouts.states(inputs["candidates"])
+    scores = _matrix(groups, inputs["scores"])
+    chosen = selection.select(
+        scores,
+        _usage(inputs.get("steps")),
+        rule=settings.rule,
+        threshold=settings.threshold,
+        when_none_viable=settings.when_none_viable,
+        cot_competes=settings.cot_competes,
+        temperature=settings.temperature,
+        seed=seed_of(settings.seed, settings.step),
+    )
+    rows = [_row(group, scores, chosen, i, settings) for i, group in enumerate(groups)]
+    calls = [row for row in rows if row["tool_name"] not in (None, COT)]
+    assert context.tools is not None
+    replies = context.tools([{"tool_name": row["tool_name"], "query": row["action_query"]} for row in calls])
+    for row, reply in zip(calls, replies, strict=True):
+        row |= rollouts.observed(reply)
+    for row in rows:
+        row |= _closing(row, questions, settings)
+    return {"steps": tables.from_rows("steps", rows)}
+
+
+def _matrix(groups: list[list[dict[str, Any]]], scores: Any) -> NDArray[np.float64]:
+    """(state, action): mean score over the judges, NaN where there is none."""
+    given: dict[tuple[str, int, str], list[float]] = {}
+    for row in scores.to_pylist():
+        kept = given.setdefault((row["rollout_id"], row["step_idx"], row["tool_name"]), [])
+        if row["score"] is not None:
+            kept.append(row["score"])
+    matrix = np.full((len(groups), len(ACTIONS)), np.nan)
+    for i, group in enumerate(groups):
+        for row in group:
+            key = (row["rollout_id"], row["step_idx"], row["tool_name"])
+            if key not in given:
+                raise SparkError(
+                    f"scores: no row for rollout_id={key[0]}, step_idx={key[1]}, tool_name={key[2]}; judge it first"
+                )
+            if row["error"] is None and given[key]:
+                matrix[i, ACTIONS.index(row["tool_name"])] = sum(given[key]) / len(given[key])
+    return matrix
+
+
+def _usage(steps: Any) -> NDArray[np.int64]:
+    """How often each action was selected in the rounds before."""
+    taken = steps["tool_name"].to_pylist() if steps else []
+    return np.array([taken.count(action) for action in ACTIONS], dtype=np.int64)
+
+
+def _row(
+    group: list[dict[str, Any]], scores: NDArray[np.float64], chosen: selection.Selection, i: int, settings: Select
+) -> dict[str, Any]:
+    first, pick = group[0], int(chosen.chosen[i])
+    judged = scores[i][~np.isnan(scores[i])]
+    fallback = f"none_viable:{settings.when_none_viable}"
+    row = {
+        **{name: first[name] for name in ("rollout_id", "step_idx", "question_id", "sample_id")},
+        "observation_ok": True,
+        "best_score": float(judged.max()) if len(judged) else None,
+        "viable": int(chosen.viable[i]),
+        "rule": settings.rule if chosen.viable[i] else fallback,
+        "usage": chosen.usage[i].tolist(),
+    }
+    if pick == selection.NONE:
+        why = "no candidate has a score" if not len(judged) else f"no score reaches the threshold {settings.threshold}"
+        return row | {"tool_name": None, "observation_ok": False, "error": first["error"] or why}
+    taken = next(c for c in group if c["tool_name"] == ACTIONS[pick])
+    return row | {
+        **{name: taken[name] for name in ("tool_name", "thought", "action_query")},
+        "chosen_score": float(scores[i, pick]),
+        "observation": COT_OBSERVATION,
+    }
+
+
+def _closing(row: dict[str, Any], questions: dict[int, Any], settings: Select) -> dict[str, Any]:
+    """Whether the rollout ends here, and with which answer."""
+    question = rollouts.question_of(questions, row["question_id"], "candidates")
+    written, matched = rollouts.answer_of(question, row["tool_name"], row.get("action_query"))
+    done = written is not None or row["tool_name"] is None or row["step_idx"] >= settings.steps
+    return {
+        "done": done,
+        "final_answer_parsed": LETTERS[matched.option] if matched else None,
+        "is_correct": rollouts.is_correct(question, matched) if done else None,
+    }
+
+
+STAGE = Stage(
+    "select",
+    1,
+    Select,
+    run,
+    "take one viable candidate per state and run its tool",
+    ("candidates", "scores", "questions"),
+    ("steps",),
+    ("steps",),
+)

@@ -1,0 +1,145 @@
+"""Artifacts by key: written whole or not at all, with what made them in the footer; links give a run's view by name.
+
+data/store/<artifact>-<key>.parquet    a table          (an adapter is a folder of the same name)
+data/<run>/<artifact>.parquet          link to the one that this run uses
+data/<run>/runs.jsonl                  wall time of each stage: what must not enter the tables
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparkctl import tables
+from sparkctl.errors import SparkError
+
+_FOOTER = b"sparkctl"
+_PROVENANCE = "provenance.json"
+KEY_LENGTH = 20
+"""Hex digits of a key in a file name: 80 bits."""
+
+
+class Store:
+    """The folder of artifacts and one run's links into it."""
+
+    def __init__(self, root: Path, run: str) -> None:
+        if not run.replace("-", "").replace("_", "").isalnum() or run in ("store", "memory"):
+            raise SparkError(f"--run '{run}': a run's name is letters, digits, '-' and '_', and not 'store'")
+        self.root = root
+        self.files = root / "store"
+        self.run = root / run
+
+    def place(self, artifact: str, key: str) -> Path:
+        """Where an artifact of this key lies once it is complete."""
+        return self.files / _file_name(artifact, f"-{key[:KEY_LENGTH]}")
+
+    def linked(self, artifact: str) -> Path | None:
+        """The artifact that this run used last, or None."""
+        link = self.run / _file_name(artifact)
+        return link.resolve() if link.exists() else None
+
+    def link(self, artifact: str, target: Path) -> None:
+        """Make the run's name point to an artifact, atomically."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        temporary = self.run / f".{uuid.uuid4().hex}"
+        temporary.symlink_to(os.path.relpath(target, self.run))
+        temporary.replace(self.run / _file_name(artifact))
+
+    def log(self, **record: Any) -> None:
+        """Append a line to the run's log of wall times."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        with (self.run / "runs.jsonl").open("a") as file:
+            file.write(json.dumps({"at": round(time.time(), 3)} | record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The run's log of wall times, oldest first."""
+        path = self.run / "runs.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def garbage(self) -> list[Path]:
+        """Artifacts that no run links to, and what a killed process left half written."""
+        used = {link.resolve() for link in self.root.glob("*/*") if link.is_symlink()}
+        return (
+            sorted(path for path in self.files.glob("*") if path.resolve() not in used) if self.files.exists() else []
+        )
+
+
+def _file_name(artifact: str, key: str = "") -> str:
+    # An adapter is a folder that peft opens as it is; all else is Parquet.
+    return artifact + key + ("" if artifact.startswith("adapter") else ".parquet")
+
+
+def write_table(table: pa.Table, name: str, path: Path, provenance: dict[str, Any]) -> None:
+    """Check a table against the contract and write it to `path` in one move. The same rows give the same bytes."""
+    table = tables.check(table, name, f"what would be {path.name}", may_be_empty=True)
+    footer = {_FOOTER: json.dumps({"table": name} | provenance, sort_keys=True).encode()}
+    with _whole(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
+
+
+def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
+    """Move a finished folder to `path` in one move, with its provenance beside the files."""
+    with _whole(path) as temporary:
+        shutil.copytree(source, temporary)
+        (temporary / _PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
+
+
+def read_table(path: Path, name: str, *, may_be_empty: bool = False) -> pa.Table:
+    """A checked table from a Parquet file; every fault is a SparkError that names the file."""
+    if not path.exists():
+        raise SparkError(f"{path}: no such file")
+    if path.is_dir():
+        raise SparkError(f"{path}: is a folder, not a Parquet file")
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as fault:
+        raise SparkError(f"{path}: not a readable Parquet file ({_first_line(fault)}); make it again") from None
+    return tables.check(table, name, str(path), may_be_empty=may_be_empty)
+
+
+def provenance(path: Path) -> dict[str, Any] | None:
+    """What made an artifact: stage, version, settings, digests of its inputs; None where nothing says so."""
+    try:
+        if path.is_dir():
+            found = json.loads((path / _PROVENANCE).read_text())
+        else:
+            found = json.loads((pq.read_schema(path).metadata or {})[_FOOTER])
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, moved into place at the end: that a file exists means that it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except (OSError, pa.ArrowException) as fault:
+        raise SparkError(f"{path}: cannot be written ({_first_line(fault)}); nothing was left behind") from None
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder, whichever it is, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _first_line(fault: BaseException) -> str:
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__

@@ -1,0 +1,281 @@
+"""THE CONTRACT: every table that passes between stages, its columns, types, units and null rules, and `check`.
+
+A stage may be swapped for any program that reads and writes Parquet files of these schemas. `sparkctl schema` prints
+this module. Names follow MMLU-Pro's files and the paper's published data set where these have one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkctl.episode import ACTIONS, CATEGORIES
+from sparkctl.errors import SparkError
+from sparkctl.recipe import did_you_mean
+
+TEXT, WHOLE, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, what it means (unit included), what null means ('' = never null), its allowed values."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    null: str = ""
+    among: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the contract. `key` columns together are unique."""
+
+    name: str
+    made_by: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, without metadata."""
+        return pa.schema([pa.field(c.name, c.type, nullable=bool(c.null)) for c in self.columns])
+
+
+_ROLLOUT = Column("rollout_id", TEXT, "id of the rollout: q<question_id>-s<sample_id>")
+_STEP = Column("step_idx", WHOLE, "step within the rollout, from 1")
+_TOOL = Column("tool_name", TEXT, "the action: one of eight tools, or cot", among=ACTIONS)
+_QUESTION = Column("question_id", WHOLE, "id of the question")
+_SAMPLE = Column("sample_id", WHOLE, "which of the rollouts of this question, from 0")
+_ERROR = Column("error", TEXT, "why the call failed", null="it did not fail")
+
+QUESTIONS = Table(
+    "questions",
+    "user",
+    "question",
+    ("question_id",),
+    (
+        _QUESTION,
+        Column("question", TEXT, "the question's text"),
+        Column("options", pa.list_(TEXT), "the options in order A, B, C, ...; at most ten"),
+        Column("answer", TEXT, "letter of the correct option"),
+        Column(
+            "answer_index", WHOLE, "index of the correct option from 0; where it contradicts `answer`, `answer` counts"
+        ),
+        Column("cot_content", TEXT, "reference solution; may be empty"),
+        Column("category", TEXT, "one of MMLU-Pro's fourteen", among=CATEGORIES),
+        Column("src", TEXT, "where the question comes from"),
+    ),
+)
+CANDIDATES = Table(
+    "candidates",
+    "synth",
+    "rollout x action",
+    ("rollout_id", "step_idx", "tool_name"),
+    (
+        _ROLLOUT,
+        _STEP,
+        _TOOL,
+        _QUESTION,
+        _SAMPLE,
+        Column("policy", TEXT, "the policy model that wrote the row"),
+        Column("thought", TEXT, "the step's thought, the same for its nine candidates", null="the call failed"),
+        Column("action_query", TEXT, "the action's input", null="the call failed"),
+        Column("thought_ids", pa.list_(pa.int32()), "token ids of the thought as sampled", null="the call failed"),
+        Column(
+            "thought_logprobs",
+            pa.list_(pa.float32()),
+            "natural-log probability of each, temperature 1",
+            null="the call failed",
+        ),
+        Column("action_ids", pa.list_(pa.int32()), "token ids of name, input and end of turn", null="the call failed"),
+        Column(
+            "action_logprobs",
+            pa.list_(pa.float32()),
+            "natural-log probability of each, temperature 1",
+            null="the call failed",
+        ),
+        Column("finish", TEXT, "why writing ended", null="the call failed", among=("stop", "length")),
+        _ERROR,
+    ),
+)
+SCORES = Table(
+    "scores",
+    "judge",
+    "candidate x judge",
+    ("rollout_id", "step_idx", "tool_name", "judge"),
+    (
+        _ROLLOUT,
+        _STEP,
+        _TOOL,
+        Column("judge", TEXT, "the judge model"),
+        Column("score", REAL, "0 (harmful) to 10 (ideal), mean over votes", null="not judged; never counted as 0"),
+        Column("reason", TEXT, "the judge's words", null="none given"),
+        Column("votes", WHOLE, "how many votes are in the score"),
+        Column("cost_usd", REAL, "share of the call's price in US dollars", null="price unknown"),
+        _ERROR,
+    ),
+)
+STEPS = Table(
+    "steps",
+    "select",
+    "rollout",
+    ("rollout_id", "step_idx"),
+    (
+        _ROLLOUT,
+        _STEP,
+        _QUESTION,
+        _SAMPLE,
+        Column("thought", TEXT, "the step's thought", null="nothing could be selected"),
+        Column("tool_name", TEXT, "the action taken", null="nothing could be selected", among=ACTIONS),
+        Column("action_query", TEXT, "its input", null="nothing could be selected"),
+        Column("observation", TEXT, "what came back, on one line", null="nothing could be selected"),
+        Column("observation_ok", BOOL, "whether the call succeeded"),
+        Column("chosen_score", REAL, "judge score of the action taken", null="not judged"),
+        Column("best_score", REAL, "highest judge score of the nine", null="none was judged"),
+        Column("viable", WHOLE, "how many of the nine reached the threshold"),
+        Column("rule", TEXT, "the rule that chose; `none_viable:...` where nothing reached the threshold"),
+        Column(
+            "usage",
+            pa.list_(WHOLE),
+            "how often each action had been selected before this choice, in the order of the action set",
+        ),
+        Column("done", BOOL, "whether the rollout ended with this step"),
+        Column("final_answer_parsed", TEXT, "letter of the answer given", null="none given or not readable"),
+        Column("is_correct", BOOL, "whether that letter is right; no answer is not right", null="the rollout goes on"),
+        _ERROR,
+    ),
+)
+UPDATES = Table(
+    "updates",
+    "train",
+    "optimiser update",
+    ("update",),
+    (
+        Column("update", WHOLE, "number of the update, from 1"),
+        Column("epoch", WHOLE, "pass over the steps, from 1"),
+        Column("policy_loss", REAL, "what the objective minimises, without KL"),
+        Column("value_loss", REAL, "loss of the critic", null="no critic"),
+        Column("approx_kl", REAL, "KL of the policy from the frozen start on trained tokens, in nats per token"),
+        Column("clip_frac", REAL, "share of steps outside the clip range", null="the objective has no ratio"),
+        Column("entropy", REAL, "entropy of the next-token distribution on trained tokens, in nats"),
+        Column("explained_variance", REAL, "of the returns by the critic", null="no critic"),
+        Column("grad_norm", REAL, "norm of the gradient before clipping"),
+        Column("lr", REAL, "learning rate"),
+        Column("tokens", WHOLE, "trained tokens in the update"),
+    ),
+)
+CREDIT = Table(
+    "credit",
+    "train",
+    "step",
+    ("rollout_id", "step_idx"),
+    (
+        _ROLLOUT,
+        _STEP,
+        Column("tool_name", TEXT, "the action trained on", null="dropped", among=ACTIONS),
+        Column("quality", REAL, "weighted quality term of the reward", null="dropped"),
+        Column("rarity", REAL, "weighted rarity term of the reward", null="dropped"),
+        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped"),
+        Column("reward", REAL, "sum of the terms", null="dropped"),
+        Column("advantage", REAL, "reward less baseline; SFT: 1", null="dropped"),
+        Column("trained_tokens", WHOLE, "tokens that carry loss"),
+        Column("dropped_because", TEXT, "why the step was not trained on", null="it was"),
+    ),
+)
+ANSWERS = Table(
+    "answers",
+    "eval",
+    "policy x question x sample",
+    ("policy", "question_id", "sample_id"),
+    (
+        Column("policy", TEXT, "the policy's name in the recipe"),
+        _QUESTION,
+        _SAMPLE,
+        Column("category", TEXT, "the question's category", among=CATEGORIES),
+        Column("tools", pa.list_(TEXT), "the actions taken in order, without the cot that gave the answer"),
+        Column("failed_calls", WHOLE, "how many of the actions failed or could not be read"),
+        Column("steps", WHOLE, "steps taken, the answering one included"),
+        Column("output", TEXT, "the policy's last turn as written"),
+        Column("answer", TEXT, "letter of the option answered", null="no answer, or none that can be read"),
+        Column("extracted_by", TEXT, "how the letter was found", null="it was not", among=("text", "letter")),
+        Column("is_correct", BOOL, "whether the letter is the correct one"),
+        _ERROR,
+    ),
+)
+TABLES = {t.name: t for t in (QUESTIONS, CANDIDATES, SCORES, STEPS, UPDATES, CREDIT, ANSWERS)}
+
+
+def named(name: str) -> Table:
+    """The table of this name, or a SparkError with the nearest known one."""
+    if name not in TABLES:
+        raise SparkError(f"unknown table '{name}'{did_you_mean(name, tuple(TABLES))}")
+    return TABLES[name]
+
+
+def check(table: pa.Table, name: str, where: str, *, may_be_empty: bool = False) -> pa.Table:
+    """The table in the contract's column order and types, or a SparkError naming `where`, the column and the fault."""
+    spec = TABLES[name]
+    _check_columns(table, spec, where)
+    if not len(table) and not may_be_empty:
+        raise SparkError(f"{where}: the {name} table is empty; it needs at least one row")
+    table = pa.table([_cast(table[c.name], c, where) for c in spec.columns], schema=_nullable(spec.schema))
+    for column in spec.columns:
+        _check_values(table[column.name], column, where)
+    _check_key(table, spec, where)
+    return table
+
+
+def from_rows(name: str, rows: Iterable[dict]) -> pa.Table:
+    """A table of the contract from rows as dicts; columns that a row lacks are null."""
+    return pa.Table.from_pylist(list(rows), schema=_nullable(TABLES[name].schema))
+
+
+def empty(name: str) -> pa.Table:
+    """The table of this name with no rows."""
+    return from_rows(name, [])
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    # Null rules are checked by `check`, which can name the column; Arrow's own flag would only say "invalid".
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def _check_columns(table: pa.Table, spec: Table, where: str) -> None:
+    wanted, found = [c.name for c in spec.columns], table.column_names
+    if twice := sorted({n for n in found if found.count(n) > 1}):
+        raise SparkError(f"{where}: column '{twice[0]}' occurs twice; keep one")
+    if missing := [n for n in wanted if n not in found]:
+        raise SparkError(
+            f"{where}: column '{missing[0]}' is missing from the {spec.name} table; `sparkctl schema {spec.name}` lists all"
+        )
+    if extra := [n for n in found if n not in wanted]:
+        raise SparkError(f"{where}: column '{extra[0]}' does not belong to the {spec.name} table; drop it")
+
+
+def _cast(values: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
+    try:
+        return values.cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        raise SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it") from None
+
+
+def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:
+    if values.null_count and not column.null:
+        row = pc.index(pc.is_null(values), True).as_py()
+        raise SparkError(f"{where}: column '{column.name}' is null in row {row + 1}, where a value is required")
+    if column.among:
+        known = pc.or_kleene(pc.is_in(values, pa.array(column.among)), pc.is_null(values))
+        if (row := pc.index(known, False).as_py()) >= 0:
+            allowed = ", ".join(column.among)
+            raise SparkError(f"{where}: unknown {column.name} '{values[row]}' in row {row + 1}; known are: {allowed}")
+
+
+def _check_key(table: pa.Table, spec: Table, where: str) -> None:
+    groups = table.group_by(list(spec.key)).aggregate([([], "count_all")])
+    if len(groups) < len(table):
+        row = groups.filter(pc.greater(groups["count_all"], 1)).slice(0, 1).to_pylist()[0]
+        named = ", ".join(f"{k}={row[k]}" for k in spec.key)
+        raise SparkError(f"{where}: duplicate key {named} ({row['count_all']} rows); keep one row for each")

@@ -1,0 +1,154 @@
+"""What the commands do, without a command line: one recipe, one run, one store, opened together."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sparkctl import pipeline, recipe, store, tables
+from sparkctl.errors import SparkError
+from sparkctl.pipeline import Fate, Maker, Node
+from sparkctl.ports import Memory
+from sparkctl.progress import progress
+from sparkctl.report.summary import Summary, summarise
+from sparkctl.settings import checked
+from sparkctl.store import Store
+from sparkctl.tools.settings import Tools
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run."""
+
+    policies: dict[str, Summary]
+    seconds: dict[str, float]
+    """Stage -> seconds that this call spent on it, all rounds and policies together."""
+    reused: list[str]
+    """Nodes that were up to date."""
+    made: list[str]
+    folder: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "policies": {name: summary.as_json() for name, summary in self.policies.items()},
+            "seconds": self.seconds,
+            "made": self.made,
+            "reused": self.reused,
+            "files": str(self.folder),
+        }
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A recipe's graph with the store it is made in."""
+
+    profile: str
+    graph: list[Node]
+    store: Store
+    tools: Tools
+
+    @classmethod
+    def open(cls, profile: str, run: str, overrides: tuple[str, ...], data: Path, recipes: Path | None) -> "Workbench":
+        """Read the recipe and lay out its graph; nothing is written."""
+        values = recipe.load(recipes or recipe.default_folder(), profile, overrides)
+        return cls(profile, pipeline.nodes(values), Store(data, run), checked(Tools, values["tools"], "tools"))
+
+    def everything(self) -> list[Fate]:
+        """Bring the whole experiment up to date."""
+        return self._make(self.graph)
+
+    def stage(self, name: str, step: int | None) -> list[Fate]:
+        """Bring the nodes of a stage up to date, and what they need."""
+        targets = [n.name for n in self.graph if n.stage.name == name and (step is None or n.name == f"{name}.{step}")]
+        if not targets:
+            raise SparkError(f"--step {step}: {name} has no such step; synth.steps says how many there are")
+        return self._make(pipeline.needed_for(self.graph, targets))
+
+    def plan(self) -> list[Fate]:
+        """What `everything` would do and why."""
+        return pipeline.explain(self.graph, self.store)
+
+    def explicit(self, name: str, step: int | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
+        """Run one stage on files given by name, and write where told; the store is not touched."""
+        node = next(
+            n
+            for n in self.graph
+            if (n.stage.name == name and n.name in (name, f"{name}.{step or 1}")) or (n.stage.name == name and not step)
+        )
+        inputs = self._inputs(node, reads)
+        outputs = _places(node, writes)
+        maker = self._maker()
+        with maker.run_stage(node.stage, node.settings, inputs, name) as made:
+            for output, path in outputs.items():
+                pipeline.write(made[output], output, path, {"stage": name, "settings": node.settings.identity()})
+        return [Fate(node, True, f"wrote {', '.join(map(str, outputs.values()))}")]
+
+    def table(self, name: str, step: int | None, policy: str | None) -> pa.Table:
+        """A table of the run; rounds and policies joined unless one is named."""
+        spec = "questions" if name == "eval_questions" else tables.named(name).name
+        paths = self.paths(name, step, policy)
+        return pa.concat_tables([store.read_table(path, spec, may_be_empty=True) for path in paths])
+
+    def paths(self, name: str, step: int | None, policy: str | None) -> list[Path]:
+        """Where the artifacts of a table lie, in the graph's order."""
+        if name not in ("adapter", "eval_questions"):
+            tables.named(name)
+        part = str(step) if step else policy
+        artifacts = [a for n in self.graph for a in n.writes.values() if a == name or a.startswith(f"{name}.")]
+        artifacts = [a for a in artifacts if part is None or a == f"{name}.{part}"]
+        found = [path for a in artifacts if (path := self.store.linked(a))]
+        if not found:
+            wanted = f"{name}.{part}" if part else name
+            raise SparkError(f"{self.store.run}: this run has no table '{wanted}' yet; `sparkctl run` makes it")
+        return found
+
+    def result(self, fates: Sequence[Fate]) -> Result:
+        """The summaries of the answers that these nodes made or reused."""
+        seconds: dict[str, float] = {}
+        for fate in fates:
+            seconds[fate.node.stage.name] = seconds.get(fate.node.stage.name, 0.0) + fate.seconds
+        evaluated = [f.node for f in fates if f.node.stage.name == "eval"]
+        policies = {n.settings.name: summarise(self.table("answers", None, n.settings.name)) for n in evaluated}  # type: ignore[attr-defined]
+        made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
+        return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, self.store.run)
+
+    def _make(self, graph: list[Node]) -> list[Fate]:
+        return self._maker(_tell).make(graph)
+
+    def _maker(self, tell: Any = lambda fate: None) -> Maker:
+        return Maker(self.store, Memory(self.store.root / "memory.sqlite"), self.tools, progress, tell)
+
+    def _inputs(self, node: Node, reads: Sequence[str]) -> dict[str, Any]:
+        files: dict[str, list[Path]] = {}
+        allowed = (*node.stage.reads, *node.stage.may_read)
+        for given in reads:
+            name, equals, path = given.partition("=")
+            if not equals or name not in allowed:
+                raise SparkError(f"--read {given}: write INPUT=FILE, where INPUT is one of: {', '.join(allowed)}")
+            files.setdefault(name, []).append(Path(path))
+        if missing := [name for name in node.stage.reads if name not in files]:
+            raise SparkError(f"{node.stage.name}: needs --read {missing[0]}=FILE")
+        return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
+
+
+def _places(node: Node, writes: Sequence[str]) -> dict[str, Path]:
+    places: dict[str, Path] = {}
+    for given in writes:
+        name, equals, path = given.partition("=")
+        name, path = (name, path) if equals else (node.stage.writes[0], given)
+        if name not in node.stage.writes:
+            raise SparkError(f"--write {given}: {node.stage.name} writes {', '.join(node.stage.writes)}")
+        places[name] = Path(path)
+    if not places:
+        raise SparkError(f"{node.stage.name}: --read needs --write FILE as well")
+    return places
+
+
+def _tell(fate: Fate) -> None:
+    """One line per node that ran, on standard error."""
+    if fate.runs:
+        print(f"{fate.node.name:<18} {fate.seconds:7.1f} s   {fate.why}", file=sys.stderr, flush=True)
