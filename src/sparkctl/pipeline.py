@@ -32,6 +32,7 @@ from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
 from sparkctl.stages import judge, questions, select, synth, train
 from sparkctl.store import Store
+from sparkctl.tools.settings import Tools
 
 STAGES: dict[str, Stage] = {m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, train, eval_stage)}
 BASE = "base"
@@ -81,6 +82,17 @@ def nodes(recipe: dict[str, Values]) -> list[Node]:
     return graph + [_eval_node(s, name) for name in s.policies]
 
 
+_SHARED = {"policy": "synth.policy", "dtype": "synth.dtype", "prompt": "synth.md", "name": "the variant's name"}
+_OWNED_ELSEWHERE = {
+    "synth": {"step": "the round", "descriptions": "tools.descriptions"},
+    "judge": {"step": "the round"},
+    "select": {"step": "the round", "steps": "synth.steps", "tools": "tools.toml"},
+    "train": _SHARED | {"descriptions": "tools.descriptions"},
+    "eval": _SHARED | {"engine": "synth.engine", "steps": "synth.steps", "tools": "tools.toml"},
+}
+"""Settings that a stage takes over from elsewhere: set under the wrong name they would be ignored without a word."""
+
+
 class _Sections:
     """A recipe's sections, with what one stage's settings take over from another's recipe."""
 
@@ -88,6 +100,10 @@ class _Sections:
         self.synth, self.judge, self.select, self.tools, self.train, self.eval = (
             dict(recipe[name]) for name in ("synth", "judge", "select", "tools", "train", "eval")
         )
+        for section, owners in _OWNED_ELSEWHERE.items():
+            for name in owners.keys() & recipe[section].keys():
+                raise SparkError(f"{section}.{name}: cannot be set here; it comes from {owners[name]}")
+        checked(Tools, self.tools, "tools")
         described = set(self.tools.get("descriptions", {}))
         if described != set(ACTIONS):
             odd = sorted(described ^ set(ACTIONS))[0]

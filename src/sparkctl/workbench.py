@@ -74,13 +74,12 @@ class Workbench:
 
     def explicit(self, name: str, step: int | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
         """Run one stage on files given by name, and write where told; the store is not touched."""
-        node = next(
-            n
-            for n in self.graph
-            if (n.stage.name == name and n.name in (name, f"{name}.{step or 1}")) or (n.stage.name == name and not step)
-        )
-        inputs = self._inputs(node, reads)
+        nodes = [n for n in self.graph if n.stage.name == name]
+        node = next((n for n in nodes if n.name == f"{name}.{step}"), None) if step else nodes[0]
+        if node is None:
+            raise SparkError(f"--step {step}: {name} has no such step; synth.steps says how many there are")
         outputs = _places(node, writes)
+        inputs = self._inputs(node, reads)
         maker = self._maker()
         with maker.run_stage(node.stage, node.settings, inputs, name) as made:
             for output, path in outputs.items():

@@ -41,6 +41,11 @@ class _Sequence:
     def next_forced(self) -> int | None:
         return self.forced[len(self.ids)] if len(self.ids) < len(self.forced) else None
 
+    @property
+    def draws_next(self) -> bool:
+        """Whether the next token is drawn at random: not forced, not greedy, not after the end."""
+        return self.finish is None and self.temperature > 0 and len(self.ids) >= len(self.forced)
+
     def draw(self) -> float:
         return float(self.draws[len(self.ids) - len(self.forced)])
 
@@ -152,19 +157,13 @@ class TransformersEngine:
 
     def _choose(self, going: list[_Sequence], logits: torch.Tensor) -> torch.Tensor:
         """The next token of every sequence (sequence,), forced or drawn; what is finished gets a token nobody reads."""
-        forced = [s.next_forced() for s in going]
-        heat = torch.tensor([s.temperature for s in going], device=logits.device)[:, None]
-        greedy = logits.argmax(1)
-        # Inverse of the cumulative distribution at one uniform number per sequence; float64 keeps its tail exact.
-        mass = torch.softmax(logits.double() / heat.clamp(min=1e-6), 1).cumsum(1)
-        draws = torch.tensor(
-            [0.0 if s.finish or f is not None else s.draw() for s, f in zip(going, forced, strict=True)]
-        )
-        drawn = (mass <= draws.to(mass)[:, None] * mass[:, -1:]).sum(1)
-        tokens = torch.where(heat[:, 0] == 0, greedy, drawn)
-        tokens = torch.tensor(
-            [t if f is None else f for t, f in zip(tokens.tolist(), forced, strict=True)], device=logits.device
-        )
+        tokens = logits.argmax(1)
+        forced = [(i, f) for i, s in enumerate(going) if (f := s.next_forced()) is not None and s.finish is None]
+        if forced:
+            tokens[[i for i, _ in forced]] = torch.tensor([f for _, f in forced], device=tokens.device)
+        drawing = [i for i, s in enumerate(going) if s.draws_next]
+        if drawing:
+            tokens[drawing] = _drawn(logits[drawing], [going[i] for i in drawing])
         chosen = torch.log_softmax(logits, 1).gather(1, tokens[:, None])[:, 0].tolist()
         for sequence, token, logprob in zip(going, tokens.tolist(), chosen, strict=True):
             if sequence.finish is None:
@@ -207,3 +206,12 @@ class TransformersEngine:
             "logprobs": sequence.logprobs,
             "finish": sequence.finish,
         }
+
+
+def _drawn(logits: torch.Tensor, sequences: Sequence[_Sequence]) -> torch.Tensor:
+    """(sequence,): tokens by the inverse of the cumulative distribution, at one uniform number per sequence."""
+    heat = torch.tensor([s.temperature for s in sequences], device=logits.device)[:, None]
+    # float64: in float32 the sum over a large vocabulary loses the tail.
+    mass = torch.softmax(logits / heat, 1).cumsum(1, dtype=torch.float64)
+    draws = torch.tensor([s.draw() for s in sequences], dtype=torch.float64, device=logits.device)
+    return (mass <= draws[:, None] * mass[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)

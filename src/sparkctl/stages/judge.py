@@ -56,7 +56,8 @@ def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
     rows: list[dict[str, Any]] = []
     for group, shown in zip(groups, cases, strict=True):
         votes = [next(replies) for _ in range(settings.votes)] if shown else []
-        rows += [_row(candidate, votes, settings) for candidate in group]
+        asked = len(shown["candidates"]) if shown else 1
+        rows += [_row(candidate, votes, asked, settings) for candidate in group]
     return {"scores": tables.from_rows("scores", rows)}
 
 
@@ -86,7 +87,7 @@ def _request(shown: dict[str, Any], group: list[dict[str, Any]], vote: int, sett
     }
 
 
-def _row(candidate: dict[str, Any], votes: list[Reply], settings: Judge) -> dict[str, Any]:
+def _row(candidate: dict[str, Any], votes: list[Reply], asked: int, settings: Judge) -> dict[str, Any]:
     tool = candidate["tool_name"]
     verdicts = [judging.read(v.body["content"], [tool])[tool] for v in votes if v.body is not None]
     scored = [v.score for v in verdicts if v.score is not None]
@@ -100,7 +101,7 @@ def _row(candidate: dict[str, Any], votes: list[Reply], settings: Judge) -> dict
         "score": sum(scored) / len(scored) if scored else None,
         "reason": next((v.reason for v in verdicts if v.reason), None),
         "votes": len(scored),
-        "cost_usd": None if None in costs else sum(c for c in costs if c is not None) / len(votes or [0]),
+        "cost_usd": None if None in costs else sum(c for c in costs if c is not None) / asked,
         "error": None if scored else next((fault for fault in faults if fault), "not judged"),
     }
 

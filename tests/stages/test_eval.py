@@ -1,0 +1,78 @@
+"""What must hold of eval: the policy chooses, unreadable turns count as failures, no answer is guessed."""
+
+from support import questions_table
+
+from sparkctl import tables
+from sparkctl.episode import ACTIONS
+from sparkctl.ports import Reply
+from sparkctl.stage import Context
+from sparkctl.stages.eval import STAGE, Eval
+from sparkctl.tools.settings import Tools
+
+SETTINGS = Eval(policy="p", prompt="s", tools=Tools(descriptions={a: a for a in ACTIONS}), steps=3)
+
+
+def run(script, n=1, settings=SETTINGS, tools=None):
+    """Rows for n questions whose policy says script[step - 1] at each step; an Exception is a failed call."""
+    seen = []
+
+    def policy(requests):
+        seen.extend(requests)
+        said = [script[len([m for m in r["messages"] if m["role"] == "assistant"])] for r in requests]
+        return [
+            Reply(None, str(s)) if isinstance(s, Exception) else Reply({"completions": [{"text": s, "ids": [], "logprobs": [], "finish": "stop"}]})
+            for s in said
+        ]
+
+    def answer(requests):
+        return [Reply({"text": f"seen {r['query']}", "ok": r["query"] != "bad"}) for r in requests]
+
+    context = Context(policy=lambda adapter: policy, tools=tools or answer)
+    made = STAGE.run({"eval_questions": questions_table(n)}, settings, context)["answers"]
+    return tables.check(made, "answers", "made").to_pylist(), seen
+
+
+def test_actions_are_taken_until_the_answer():
+    rows, seen = run([" t\nAction: search\nInput: x", " t\nAction: cot\nInput: Answer: 2"])
+    wanted = {"tools": ["search"], "steps": 2, "answer": "A", "extracted_by": "text", "is_correct": True, "failed_calls": 0}
+    assert {k: rows[0][k] for k in wanted} == wanted
+    assert seen[1]["messages"][-1]["content"] == "Observation: seen x"
+
+
+def test_reasoning_without_an_answer_is_a_choice_of_cot():
+    rows, _ = run([" t\nAction: cot\nInput: let me think", " t\nAction: cot\nInput: Answer: A"])
+    assert (rows[0]["tools"], rows[0]["steps"], rows[0]["extracted_by"]) == (["cot"], 2, "letter")
+
+
+def test_a_turn_that_cannot_be_read_is_a_failed_call_that_the_policy_sees():
+    rows, seen = run([" gibberish", " t\nAction: hammer\nInput: x", " t\nAction: search\nInput: bad"])
+    assert (rows[0]["failed_calls"], rows[0]["tools"], rows[0]["answer"], rows[0]["is_correct"]) == (3, ["search"], None, False)
+    assert "error: no 'Action:' line" in seen[1]["messages"][-1]["content"]
+    assert "error: unknown action 'hammer'" in seen[2]["messages"][-1]["content"]
+
+
+def test_an_answer_that_cannot_be_read_is_wrong_and_ends_the_rollout():
+    rows, seen = run([" t\nAction: cot\nInput: Answer: none of these"])
+    assert (rows[0]["answer"], rows[0]["extracted_by"], rows[0]["is_correct"], len(seen)) == (None, None, False, 1)
+
+
+def test_no_answer_in_the_last_step_is_wrong():
+    rows, seen = run([" t\nAction: search\nInput: x"] * 3)
+    assert (rows[0]["steps"], rows[0]["answer"], rows[0]["is_correct"], len(seen)) == (3, None, False, 3)
+
+
+def test_a_failed_call_ends_the_rollout_with_its_error():
+    rows, _ = run([" t\nAction: search\nInput: x", RuntimeError("too long")])
+    assert (rows[0]["error"], rows[0]["is_correct"], rows[0]["tools"], rows[0]["steps"]) == ("too long", False, ["search"], 1)
+
+
+def test_samples_are_rows_of_their_own_with_their_own_seeds():
+    rows, seen = run([" t\nAction: cot\nInput: Answer: 2"], n=2, settings=SETTINGS.model_copy(update={"samples": 2}))
+    assert [(r["question_id"], r["sample_id"]) for r in rows] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert len({r["seed"] for r in seen}) == 4
+
+
+def test_the_same_question_gets_the_same_seed_under_every_policy():
+    _, base = run([" t\nAction: cot\nInput: Answer: 2"])
+    _, spark = run([" t\nAction: cot\nInput: Answer: 2"], settings=SETTINGS.model_copy(update={"name": "spark"}))
+    assert [r["seed"] for r in base] == [r["seed"] for r in spark]

@@ -1,0 +1,124 @@
+"""What must hold of memory: nothing is asked twice, failures are not kept, order holds, chunks are stable."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkctl.errors import SparkError
+from sparkctl.ports import Memory, Reply, lazy, remembered
+
+
+class Echo:
+    """Answers with its request, counting; fails for what is in `failing`; stops at the `dies_at`-th call."""
+
+    def __init__(self, failing=(), dies_at=None):
+        self.calls = []
+        self.failing = failing
+        self.dies_at = dies_at
+
+    def __call__(self, requests):
+        if len(self.calls) == self.dies_at:
+            raise KeyboardInterrupt
+        self.calls.append([r["x"] for r in requests])
+        return [Reply(None, "no") if r["x"] in self.failing else Reply({"y": r["x"]}, None, 0.5) for r in requests]
+
+
+def ask(port, values):
+    return [r.body["y"] if r.body else r.error for r in port([{"x": v} for v in values])]
+
+
+@pytest.fixture
+def memory(tmp_path):
+    opened = Memory(tmp_path / "memory.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_what_was_answered_is_never_asked_again(memory):
+    echo = Echo()
+    port = remembered(echo, memory, "s", chunk=10)
+    assert ask(port, [1, 2]) == [1, 2]
+    assert ask(port, [2, 3, 1]) == [2, 3, 1]
+    assert echo.calls == [[1, 2], [3]]
+
+
+def test_equal_requests_are_asked_once(memory):
+    echo = Echo()
+    assert ask(remembered(echo, memory, "s", chunk=10), [5, 5, 5]) == [5, 5, 5]
+    assert echo.calls == [[5]]
+
+
+def test_a_failure_is_given_back_but_not_remembered(memory):
+    echo = Echo(failing=[2])
+    port = remembered(echo, memory, "s", chunk=10)
+    assert ask(port, [1, 2]) == [1, "no"]
+    echo.failing = ()
+    assert ask(port, [1, 2]) == [1, 2]
+    assert echo.calls == [[1, 2], [2]]
+
+
+def test_another_scope_does_not_share_replies(memory):
+    one, other = Echo(), Echo()
+    ask(remembered(one, memory, "model a", chunk=10), [1])
+    ask(remembered(other, memory, "model b", chunk=10), [1])
+    assert other.calls == [[1]]
+
+
+def test_cost_is_remembered(memory):
+    port = remembered(Echo(), memory, "s", chunk=10)
+    port([{"x": 1}])
+    assert port([{"x": 1}])[0].cost_usd == 0.5
+
+
+def test_after_a_kill_the_model_gets_the_same_chunks(memory):
+    """A batched model gives the same bytes only for the same batch; so a chunk is kept whole or not at all."""
+    undisturbed, dying = Echo(), Echo(dies_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        ask(remembered(dying, memory, "s", chunk=3), range(10))
+    resumed = Echo()
+    ask(remembered(resumed, memory, "s", chunk=3), range(10))
+    ask(remembered(undisturbed, memory, "other", chunk=3), range(10))
+    assert dying.calls + resumed.calls == undisturbed.calls
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
+def test_order_holds_whatever_the_chunk(values, chunk):
+    memory = Memory(Path(":memory:"))
+    assert ask(remembered(Echo(), memory, "s", chunk=chunk), values) == values
+    memory.close()
+
+
+def test_advance_counts_every_request(memory):
+    counted = []
+    ask(remembered(Echo(), memory, "s", chunk=2, advance=counted.append), [1, 2, 3])
+    assert sum(counted) == 3
+
+
+def test_a_lazy_port_is_opened_once_and_only_when_asked():
+    opened = []
+    port = lazy(lambda: opened.append(1) or Echo())
+    assert not opened
+    port([{"x": 1}])
+    port([{"x": 2}])
+    assert opened == [1]
+
+
+def test_a_broken_file_is_named(tmp_path):
+    path = tmp_path / "memory.sqlite"
+    path.write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(SparkError, match=r"memory\.sqlite: the memory of replies cannot be used"):
+        Memory(path)
+
+
+def test_two_processes_may_share_the_file(tmp_path):
+    one, two = Memory(tmp_path / "m.sqlite"), Memory(tmp_path / "m.sqlite")
+    ask(remembered(Echo(), one, "s", chunk=1), [1])
+    echo = Echo()
+    assert ask(remembered(echo, two, "s", chunk=1), [1]) == [1]
+    assert echo.calls == []
+    assert sqlite3.connect(tmp_path / "m.sqlite").execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    one.close()
+    two.close()

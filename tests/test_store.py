@@ -1,0 +1,113 @@
+"""What must hold of the store: whole or not at all, the same bytes for the same rows, provenance, garbage."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from support import questions_table
+
+from sparkctl import store as stores
+from sparkctl.errors import SparkError
+from sparkctl.ids import digest, digest_path, seed_of
+from sparkctl.store import Store, read_table, write_folder, write_table
+
+
+def test_the_key_scheme_is_pinned():
+    """A change here makes every stored artifact unreachable: change it on purpose or not at all."""
+    assert digest({"b": [1, None, "ä"], "a": 0.5}) == "ad0b5fe37d2050a3361db635d2212fcf5abedad5461e4cd61387351ca9ffac74"
+    assert seed_of(1, "x") == 6401160462665483128
+
+
+def test_a_folders_digest_sees_names_and_bytes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    before = digest_path(tmp_path / "a")
+    (tmp_path / "a" / "x").write_text("2")
+    changed = digest_path(tmp_path / "a")
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert len({before, changed, digest_path(tmp_path / "a")}) == 3
+
+
+def test_what_was_written_is_read_back_with_its_provenance(tmp_path):
+    path = tmp_path / "q.parquet"
+    write_table(questions_table(3), "questions", path, {"stage": "s", "settings": {"x": 1}})
+    assert read_table(path, "questions").equals(questions_table(3))
+    assert stores.provenance(path) == {"table": "questions", "stage": "s", "settings": {"x": 1}}
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_table(questions_table(3), "questions", tmp_path / name, {"stage": "s"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        (tmp_path / args[1].name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(SparkError, match=r"q\.parquet: cannot be written .*No space left"):
+        write_table(questions_table(1), "questions", tmp_path / "q.parquet", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_against_the_contract_is_not_written(tmp_path):
+    with pytest.raises(SparkError, match=r"q\.parquet: column 'src' is missing"):
+        write_table(questions_table(1).drop_columns(["src"]), "questions", tmp_path / "q.parquet", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = tmp_path / "q.parquet"
+    write_table(questions_table(3), "questions", path, {})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SparkError, match=r"q\.parquet: not a readable Parquet file"):
+        read_table(path, "questions")
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text"])
+def test_what_is_no_table_is_named(tmp_path, kind):
+    path = tmp_path / "q.parquet"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("question_id,question\n1,x\n")
+    with pytest.raises(SparkError, match=r"q\.parquet: "):
+        read_table(path, "questions")
+
+
+def test_a_folder_is_moved_into_place_with_its_provenance(tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "weights").write_text("w")
+    write_folder(tmp_path / "made", tmp_path / "store" / "adapter-1", {"stage": "train"})
+    assert stores.provenance(tmp_path / "store" / "adapter-1") == {"stage": "train"}
+    assert sorted(p.name for p in (tmp_path / "store" / "adapter-1").iterdir()) == ["provenance.json", "weights"]
+
+
+def test_links_show_a_runs_artifacts_and_the_rest_is_garbage(tmp_path):
+    store = Store(tmp_path, "mine")
+    old, new = store.place("scores.1", "a" * 64), store.place("scores.1", "b" * 64)
+    for path in (old, new):
+        write_table(questions_table(1), "questions", path, {})
+    store.link("scores.1", old)
+    store.link("scores.1", new)
+    half = store.files / "scores.1-cc.parquet.1234.part"
+    half.write_text("x")
+    assert store.linked("scores.1") == new.resolve()
+    assert store.garbage() == sorted([old, half])
+    Store(tmp_path, "other").link("scores.1", old)
+    assert store.garbage() == [half]
+
+
+@pytest.mark.parametrize("run", ["store", "../up", "a/b", ""])
+def test_a_runs_name_cannot_leave_its_folder(tmp_path, run):
+    with pytest.raises(SparkError, match="--run"):
+        Store(tmp_path, run)
+
+
+def test_the_log_keeps_what_must_not_enter_tables(tmp_path):
+    store = Store(tmp_path, "mine")
+    store.log(node="judge.1", seconds=1.5)
+    assert store.records()[0]["node"] == "judge.1"
+    assert json.loads((tmp_path / "mine" / "runs.jsonl").read_text())["seconds"] == 1.5

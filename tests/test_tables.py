@@ -1,0 +1,57 @@
+"""What must hold of the contract: each fault is named by file, column and remedy."""
+
+import pyarrow as pa
+import pytest
+
+from sparkctl import tables
+from sparkctl.errors import SparkError
+from support import questions_table
+
+
+def faulty(change):
+    return change(questions_table(3))
+
+
+def replaced(table, name, values):
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.drop_columns(["options"]), "f.parquet: column 'options' is missing"),
+        (lambda t: t.append_column("extra", pa.array([1, 2, 3])), "f.parquet: column 'extra' does not belong"),
+        (lambda t: replaced(t, "answer_index", pa.array(["x", "y", "z"])), "column 'answer_index' is string, must be int64"),
+        (lambda t: replaced(t, "question", pa.array(["a", None, "c"])), "column 'question' is null in row 2"),
+        (lambda t: replaced(t, "category", pa.array(["math", "law", "alchemy"])), "unknown category 'alchemy' in row 3"),
+        (lambda t: replaced(t, "question_id", pa.array([7, 8, 7])), "duplicate key question_id=7 (2 rows)"),
+        (lambda t: t.slice(0, 0), "the questions table is empty"),
+        (lambda t: t.append_column("src", t["src"]), "column 'src' occurs twice"),
+    ],
+)
+def test_a_fault_is_named(change, says):
+    with pytest.raises(SparkError) as fault:
+        tables.check(faulty(change), "questions", "f.parquet")
+    assert says in str(fault.value)
+
+
+def test_a_good_table_passes_in_the_contracts_order_and_types():
+    shuffled = questions_table(2).select(["src", *[c for c in questions_table(1).column_names if c != "src"]])
+    shuffled = replaced(shuffled, "question_id", pa.array([1, 2], pa.int32()))
+    assert tables.check(shuffled, "questions", "f").equals(questions_table(2))
+
+
+def test_an_empty_table_passes_where_it_may_be_empty():
+    assert len(tables.check(tables.empty("candidates"), "candidates", "f", may_be_empty=True)) == 0
+
+
+def test_an_unknown_table_offers_the_nearest():
+    with pytest.raises(SparkError, match="did you mean 'scores'"):
+        tables.named("score")
+
+
+@pytest.mark.parametrize("name", list(tables.TABLES))
+def test_every_column_says_what_it_means(name):
+    spec = tables.TABLES[name]
+    assert all(column.meaning for column in spec.columns)
+    assert set(spec.key) <= {c.name for c in spec.columns}
