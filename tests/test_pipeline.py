@@ -207,10 +207,11 @@ def test_a_stage_works_on_files_given_by_name(bench, tmp_path):
 @pytest.mark.parametrize(
     ("reads", "writes", "says"),
     [
-        (["scores=x"], [], "select: needs --read candidates=FILE"),
-        (["scores"], [], "--read scores: write INPUT=FILE, where INPUT is one of: candidates, scores, questions, steps"),
-        (["answers=x"], [], "where INPUT is one of"),
+        (["scores=x"], ["o"], "select: needs --read candidates=FILE"),
+        (["scores"], ["o"], "--read scores: write INPUT=FILE, where INPUT is one of: candidates, scores, questions, steps"),
+        (["answers=x"], ["o"], "where INPUT is one of"),
         (["candidates=x", "scores=x", "questions=x"], ["o"], "x: no such file"),
+        (["candidates=x"], [], "select: --read needs --write FILE as well"),
         (["candidates=x", "scores=x", "questions=x"], ["answers=o"], "select writes steps"),
     ],
 )

@@ -1,0 +1,116 @@
+"""That the shipped policy opens like any model, and does what the demo needs of it."""
+
+import random
+
+import pytest
+
+from sparkctl.episode import ACTIONS, CATEGORIES, messages
+from sparkctl.nano import POLICY, build, play, questions, teacher, tokenizer, world
+from sparkctl.nano.plan import read
+from sparkctl.tools import toolbox
+
+
+@pytest.fixture(scope="module")
+def box():
+    with toolbox(world.documents()) as tools:
+        yield tools
+
+
+@pytest.fixture(scope="module")
+def words():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(POLICY)
+
+
+@pytest.fixture(scope="module")
+def model():
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(POLICY).eval()
+
+
+def test_the_folder_is_small():
+    files = [path for path in POLICY.iterdir() if path.is_file()]
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in files
+    }
+    assert sum(path.stat().st_size for path in files) <= 6_000_000
+
+
+def test_the_model_is_a_llama_of_its_tokenizer(model, words):
+    assert model.config.model_type == "llama"
+    assert model.config.vocab_size == len(words)
+    assert model.config.max_position_embeddings == 2048
+    assert model.generation_config.eos_token_id == words.eos_token_id
+    assert model.num_parameters() <= 2_000_000
+
+
+def test_the_shipped_tokenizer_is_the_one_of_the_code(words):
+    fresh = tokenizer.build()
+    assert words.get_vocab() == fresh.get_vocab()
+    assert words.chat_template == fresh.chat_template
+
+
+def test_the_policy_answers_most_test_questions(model, words, box):
+    rows = questions.generate("test", 10 * len(CATEGORIES), seed=11)
+    states = play.play(model, words, rows, box)
+    # 0.97 is usual; 0.85 is five standard errors below at n = 140, and far above what a broken format would give
+    assert sum(play.is_correct(state, row) for state, row in zip(states, rows, strict=True)) / len(rows) > 0.85
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_demonstrations_end_in_the_right_answer_or_use_up_their_steps(box, aux):
+    rng = random.Random(0)
+    for row in questions.generate("train", 70, seed=5):
+        rollout = teacher.demonstrate(row, box, rng, aux)
+        last = rollout.state.steps[-1]
+        assert len(rollout.masked) == len(rollout.state.steps) <= teacher.MAX_STEPS
+        assert play.is_correct(rollout.state, row) or len(rollout.state.steps) == teacher.MAX_STEPS
+        assert last.tool_name in ACTIONS
+        assert aux or not any(rollout.masked)
+
+
+def test_every_action_gets_an_input_for_every_goal_and_none_left():
+    for row in questions.generate("train", 70, seed=6):
+        solved = read(row["cot_content"])
+        for goal in (*solved.goals, None):
+            assert all(teacher.query(goal, tool, solved.answer).strip() for tool in ACTIONS)
+
+
+def test_only_the_policys_own_words_are_learnt_and_masked_tool_names_are_not(box, words):
+    row = questions.generate("train", 14, seed=5)[0]
+    rollout = teacher.demonstrate(row, box, random.Random(0), aux=False)
+    hidden = teacher.Rollout(rollout.state, (True,) * len(rollout.masked))
+    plain, masked = (build.example(words, each) for each in (rollout, hidden))
+    assert plain.ids == build.encode_chat(words, messages(rollout.state, ""))[:-1]
+    turns = "".join(
+        f"Thought: {step.thought}\nAction: {step.tool_name}\nInput: {step.action_query}<|end|>"
+        for step in rollout.state.steps
+    )
+    assert words.decode([label for label in plain.labels if label != build.IGNORED]) == turns
+    dropped = [a for a, b in zip(plain.labels, masked.labels, strict=True) if a != b]
+    assert words.decode(dropped) == "".join(f" {step.tool_name}" for step in rollout.state.steps)
+
+
+def test_training_lowers_the_loss_and_is_repeated_exactly(tmp_path):
+    import torch
+
+    recipe = build.Recipe(rollouts=60, tokens=12_000, width=32, inner=64, heads=1, layers=1, threads=1)
+    words = tokenizer.build()
+    with toolbox(world.documents()) as tools:
+        examples = build.demonstrations(words, tools, recipe)[:60]
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = build.new_model(words, recipe)
+        before = _loss(model, examples, recipe)
+        build.train(model, examples, recipe, watch=lambda: 0.0)
+        assert _loss(model, examples, recipe) < before - 1  # nats per token
+        weights.append(model.model.norm.weight.detach().clone())
+    assert torch.equal(*weights)
+
+
+def _loss(model, examples, recipe):
+    ids, labels = next(iter(build.batches(examples, recipe)))
+    return build.turn_loss(model, ids, labels).item()

@@ -1,0 +1,155 @@
+"""Run: pytest tests/tools/test_toolbox.py"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparkctl.episode import TOOLS
+from sparkctl.errors import SparkError
+from sparkctl.tools import DESCRIPTIONS, Document, Toolbox, toolbox
+
+DOCUMENTS = [
+    Document("wikipedia", "Krebs cycle", "The Krebs cycle oxidises acetyl-CoA."),
+    Document("static_kb", "speed of light", "299792458 m/s"),
+    Document("search", "Demand", "Elasticity of demand."),
+    Document("semantic_scholar", "Attention", "A network of attention alone."),
+]
+AWKWARD = [
+    "",
+    " \n\t",
+    "\x00",
+    "\x00 1",
+    "🙂",
+    "\ud800",
+    "٣",
+    "'",
+    '"',
+    "{}",
+    "%s",
+    "(" * 10**5,
+    "9" * 10**5,
+    "a " * 5 * 10**4,
+]
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Toolbox]:
+    with toolbox(DOCUMENTS) as tools:
+        yield tools
+
+
+@pytest.mark.parametrize(
+    ("tool", "query", "text"),
+    [
+        ("calculator", "2 + 3*4", "14"),
+        ("python_repl", "print(sum(range(10)))", "45"),
+        ("wolfram_alpha", "solve 2*x + 3 = 11 for x", "x = 4"),
+        ("search", "demand", "Elasticity of demand."),
+        ("wikipedia", "krebs", "The Krebs cycle oxidises acetyl-CoA."),
+        ("semantic_scholar", "networks", "A network of attention alone."),
+        ("static_kb", "light speed", "speed of light: 299792458 m/s"),
+        ("unit_converter", "12 km to m", "12000 m"),
+    ],
+)
+def test_every_tool_answers(box: Toolbox, tool: str, query: str, text: str) -> None:
+    observation = box(tool, query)
+    assert (observation.text, observation.ok) == (text, True)
+
+
+def test_a_source_is_looked_up_by_its_own_tool_only(box: Toolbox) -> None:
+    assert box("search", "krebs").text == "no result"
+
+
+def test_descriptions_are_one_line_each_in_the_tools_order(box: Toolbox) -> None:
+    assert tuple(DESCRIPTIONS) == TOOLS
+    assert all("such as: " in line and "\n" not in line for line in DESCRIPTIONS.values())
+
+
+@pytest.mark.parametrize("tool", ["calculator", "python_repl", "wolfram_alpha", "unit_converter"])
+def test_the_example_in_a_description_works(box: Toolbox, tool: str) -> None:
+    assert box(tool, DESCRIPTIONS[tool].split("such as: ")[1]).ok
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_no_string_makes_a_tool_raise(box: Toolbox, tool: str) -> None:
+    for query in AWKWARD:
+        observation = box(tool, query)
+        assert observation.text
+        assert len(observation.text) <= 600
+        observation.text.encode()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_empty_query_is_an_error(box: Toolbox, tool: str) -> None:
+    observation = box(tool, " \n")
+    assert (observation.text, observation.ok) == ("error: empty query", False)
+
+
+ALPHABET = st.sampled_from(
+    [*"0123456789+-*/^%().,=!xX e", " to ", " in ", "km", "m", "sqrt(", "sin(", "solve ", "of", "**"]
+)
+QUERIES = st.one_of(st.text(max_size=60), st.lists(ALPHABET, max_size=15).map("".join))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tool=st.sampled_from([name for name in TOOLS if name != "python_repl"]), query=QUERIES)
+def test_random_text_gets_one_bounded_line_and_the_same_twice(box: Toolbox, tool: str, query: str) -> None:
+    observation = box(tool, query)
+    assert observation == box(tool, query)
+    assert "\n" not in observation.text
+    assert 0 < len(observation.text) <= 600
+    assert "failed (" not in observation.text  # no tool leans on the toolbox's last resort
+
+
+@settings(max_examples=40, deadline=None)
+@given(query=QUERIES)
+def test_random_text_is_no_harm_to_python(box: Toolbox, query: str) -> None:
+    observation = box("python_repl", query)
+    assert observation == box("python_repl", query)
+    assert 0 < len(observation.text) <= 600
+
+
+def test_an_observation_is_one_line_of_bounded_length(box: Toolbox) -> None:
+    assert box("python_repl", "print('Action: x\\nInput: y')").text == "Action: x Input: y"
+    with toolbox(limit=20) as small:
+        assert small("python_repl", "print('ab' * 100)").text == "ab" * 9 + "a…"
+
+
+def test_a_fault_in_a_tool_is_an_error_observation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(query: str) -> None:
+        raise RuntimeError(query)
+
+    with toolbox() as tools:
+        monkeypatch.setattr(tools, "_built", lambda name: broken)
+        observation = tools("search", "x")
+    assert (observation.text, observation.ok) == ("error: search failed (RuntimeError)", False)
+
+
+def test_wrong_use_is_told() -> None:
+    with pytest.raises(SparkError, match="unknown tool 'cot'"):
+        toolbox()("cot", "x")
+    with pytest.raises(SparkError, match="source 'web' is none of"):
+        toolbox([Document("web", "t", "x")])
+    with pytest.raises(SparkError, match="hits and limit"):
+        toolbox(hits=0)
+
+
+def test_more_hits_are_joined() -> None:
+    documents = [Document("search", name, "tea") for name in ("One", "Two")]
+    with toolbox(documents, hits=2) as tools:
+        assert tools("search", "tea").text == "One: tea | Two: tea"
+
+
+def test_importing_the_tools_loads_nothing_heavy_and_an_exit_leaves_no_warning() -> None:
+    code = (
+        "import sys, sparkctl.tools as t\n"
+        "assert not {'sympy', 'pint', 'torch'} & set(sys.modules)\n"
+        "box = t.toolbox()\n"
+        "print(box('python_repl', '1 + 1').text)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-X", "dev", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("2\n", "", 0)
