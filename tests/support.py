@@ -66,17 +66,27 @@ class FakeWorld:
         if request["stop"]:
             texts = [" a thought"]
         elif len(request["forced"]) > 1:
-            texts = [f" Answer: {asked}" if later and COT in f else f" query of {f.split()[0]}" for f in request["forced"]]
+            texts = [
+                f" Answer: {asked}" if later and COT in f else f" query of {f.split()[0]}" for f in request["forced"]
+            ]
         else:
             tool = ACTIONS[seed_of(request["seed"]) % 8]
             texts = [f" a thought\nAction: cot\nInput: Answer: {asked}" if later else f" a\nAction: {tool}\nInput: x"]
-        return {"completions": [{"text": t, "ids": [1, 2, 3], "logprobs": [-0.5, -0.25, -0.125], "finish": "stop"} for t in texts]}
+        return {
+            "completions": [
+                {"text": t, "ids": [1, 2, 3], "logprobs": [-0.5, -0.25, -0.125], "finish": "stop"} for t in texts
+            ]
+        }
 
     def _score(self, request: Request) -> dict[str, Any]:
         shown = json.loads(request["messages"][1]["content"])
         scores = {}
         for candidate in shown["candidates"]:
             tool = candidate["tool_name"]
-            value = 10 if "Answer:" in candidate["action_query"] else seed_of(shown["question"], tool, len(shown["steps"])) % 10
+            value = (
+                10
+                if "Answer:" in candidate["action_query"]
+                else seed_of(shown["question"], tool, len(shown["steps"])) % 10
+            )
             scores[tool] = {"score": value, "reason": "by digest"}
         return {"content": json.dumps(scores)}

@@ -20,7 +20,7 @@ from sparkctl.episode import (
 
 def test_there_are_eight_tools_and_cot():
     assert len(TOOLS) == 8
-    assert ACTIONS == (*TOOLS, COT)
+    assert (*TOOLS, COT) == ACTIONS
 
 
 def test_a_state_is_written_as_alternating_messages():
@@ -47,7 +47,12 @@ def test_long_text_is_cut_and_the_cut_is_marked():
 
 def test_a_turn_is_read_into_its_three_parts():
     turn = parse_turn(" hm, so\nAction: calculator\nInput: 1 + 1\nand more")
-    assert (turn.thought, turn.tool_name, turn.action_query, turn.error) == ("hm, so", "calculator", "1 + 1\nand more", None)
+    assert (turn.thought, turn.tool_name, turn.action_query, turn.error) == (
+        "hm, so",
+        "calculator",
+        "1 + 1\nand more",
+        None,
+    )
 
 
 @pytest.mark.parametrize("text", ["", "just words", "x\nAction: calculator", "x\nInput: 1"])
@@ -89,7 +94,7 @@ def test_only_cot_answers_and_its_last_answer_counts():
 )
 def test_an_answer_is_matched_by_text_or_letter(answer, option, by):
     matched = match_option(answer, ["42", "4 2", "C", "velto"])
-    assert (matched.option, matched.by) == (option, by) if matched else (None, None) == (option, by)
+    assert (matched.option, matched.by) == (option, by) if matched else (option, by) == (None, None)
 
 
 def test_of_two_equal_options_the_first_counts():

@@ -6,12 +6,12 @@ import dataclasses
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import ROOT, questions_table
 
 from sparkctl import pipeline, recipe
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
 from sparkctl.workbench import Workbench
+from support import ROOT, questions_table
 
 SMALL = ("synth.limit=4", "eval.limit=14", "eval.policies=['base']", "synth.steps=3")
 
@@ -50,7 +50,12 @@ def tables_of(bench):
 def test_a_run_goes_through_every_node_and_links_every_table(bench):
     b = bench()
     names = ran(b.everything())
-    assert names == ["questions", "eval_questions", *(f"{s}.{t}" for t in (1, 2, 3) for s in ("synth", "judge", "select")), "eval.base"]
+    assert names == [
+        "questions",
+        "eval_questions",
+        *(f"{s}.{t}" for t in (1, 2, 3) for s in ("synth", "judge", "select")),
+        "eval.base",
+    ]
     assert len(b.table("candidates", 1, None)) == 4 * 9
     assert len(b.table("scores", 1, None)) == 4 * 9
     assert len(b.table("steps", 1, None)) == 4
@@ -145,7 +150,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(bench, fakes, tmp_path):
     def dies(port, request):
         if port == "judge" and len(fakes.asked["judge"]) > 5:
             raise KeyboardInterrupt
-        return None
+        return
 
     fakes.fail = dies
     with pytest.raises(KeyboardInterrupt):
@@ -156,7 +161,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(bench, fakes, tmp_path):
     assert [repr(r) for r in fakes.asked["policy"][:asked_before]] not in ([], None)
     policy = [repr(r) for r in fakes.asked["policy"]]
     assert len(set(policy)) == len(policy)
-    undisturbed = Workbench.open("nano", "r", (*SMALL, f"synth.questions={tmp_path / 'questions.parquet'}"), tmp_path / "fresh", ROOT / "stages")
+    undisturbed = Workbench.open(
+        "nano", "r", (*SMALL, f"synth.questions={tmp_path / 'questions.parquet'}"), tmp_path / "fresh", ROOT / "stages"
+    )
     undisturbed.everything()
     assert tables_of(undisturbed) == tables_of(bench())
 
@@ -182,7 +189,11 @@ def test_two_rounds_never_share_a_file():
 
 
 def test_failed_calls_are_rows_with_their_error_and_never_zeros(bench, fakes):
-    fakes.fail = lambda port, request: "the judge is ill" if port == "judge" and request["messages"][1]["content"].startswith('{"question": "what is 1 ') else None
+    fakes.fail = lambda port, request: (
+        "the judge is ill"
+        if port == "judge" and request["messages"][1]["content"].startswith('{"question": "what is 1 ')
+        else None
+    )
     b = bench("synth.limit=30", "eval.questions=nano")
     b.everything()
     scores = b.table("scores", 1, None).to_pylist()
@@ -191,14 +202,21 @@ def test_failed_calls_are_rows_with_their_error_and_never_zeros(bench, fakes):
     assert all(s["score"] is None and s["error"] == "the judge is ill" and s["votes"] == 0 for s in ill)
     assert all(s["score"] is not None for s in scores if s["rollout_id"] != "q1-s0")
     step = next(s for s in b.table("steps", 1, None).to_pylist() if s["rollout_id"] == "q1-s0")
-    assert (step["tool_name"], step["done"], step["is_correct"], step["error"]) == (None, True, False, "no candidate has a score")
+    assert (step["tool_name"], step["done"], step["is_correct"], step["error"]) == (
+        None,
+        True,
+        False,
+        "no candidate has a score",
+    )
     assert all(s["rollout_id"] != "q1-s0" for s in b.table("candidates", 2, None).to_pylist())
 
 
 def test_a_stage_works_on_files_given_by_name(bench, tmp_path):
     b = bench()
     b.everything()
-    given = [f"{name}={b.paths(name, 1, None)[0]}" for name in ("candidates", "scores")] + [f"questions={b.paths('questions', None, None)[0]}"]
+    given = [f"{name}={b.paths(name, 1, None)[0]}" for name in ("candidates", "scores")] + [
+        f"questions={b.paths('questions', None, None)[0]}"
+    ]
     out = tmp_path / "mine.parquet"
     b.explicit("select", 1, given, [str(out)])
     assert stores.read_table(out, "steps").equals(b.table("steps", 1, None))
@@ -208,7 +226,11 @@ def test_a_stage_works_on_files_given_by_name(bench, tmp_path):
     ("reads", "writes", "says"),
     [
         (["scores=x"], ["o"], "select: needs --read candidates=FILE"),
-        (["scores"], ["o"], "--read scores: write INPUT=FILE, where INPUT is one of: candidates, scores, questions, steps"),
+        (
+            ["scores"],
+            ["o"],
+            "--read scores: write INPUT=FILE, where INPUT is one of: candidates, scores, questions, steps",
+        ),
         (["answers=x"], ["o"], "where INPUT is one of"),
         (["candidates=x", "scores=x", "questions=x"], ["o"], "x: no such file"),
         (["candidates=x"], [], "select: --read needs --write FILE as well"),

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from support import ROOT
 
 from sparkctl import pipeline, recipe
 from sparkctl.errors import SparkError
+from support import ROOT
 
 STAGES = ROOT / "stages"
 
@@ -24,7 +24,9 @@ def test_every_recipe_gives_a_graph(profile, tmp_path, monkeypatch):
     graph = pipeline.nodes(load(profile=profile))
     assert [n.name for n in graph][:5] == ["questions", "eval_questions", "synth.1", "judge.1", "select.1"]
     assert sum(n.stage.name == "synth" for n in graph) == 5
-    assert [n.name for n in graph if n.stage.name == "eval"] == [f"eval.{p}" for p in ("base", "sft_best", "sft_selected", "spark")]
+    assert [n.name for n in graph if n.stage.name == "eval"] == [
+        f"eval.{p}" for p in ("base", "sft_best", "sft_selected", "spark")
+    ]
 
 
 def test_the_paper_profile_changes_only_what_it_says():

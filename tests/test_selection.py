@@ -10,7 +10,11 @@ from sparkctl.selection import NONE, select
 
 N = len(ACTIONS)
 COT_INDEX = ACTIONS.index(COT)
-rows = st.lists(st.lists(st.one_of(st.just(float("nan")), st.integers(0, 10).map(float)), min_size=N, max_size=N), min_size=1, max_size=12)
+rows = st.lists(
+    st.lists(st.one_of(st.just(float("nan")), st.integers(0, 10).map(float)), min_size=N, max_size=N),
+    min_size=1,
+    max_size=12,
+)
 
 
 def scores(*given_rows):

@@ -4,12 +4,12 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from support import questions_table
 
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest, digest_path, seed_of
 from sparkctl.store import Store, read_table, write_folder, write_table
+from support import questions_table
 
 
 def test_the_key_scheme_is_pinned():

@@ -21,9 +21,15 @@ def replaced(table, name, values):
     [
         (lambda t: t.drop_columns(["options"]), "f.parquet: column 'options' is missing"),
         (lambda t: t.append_column("extra", pa.array([1, 2, 3])), "f.parquet: column 'extra' does not belong"),
-        (lambda t: replaced(t, "answer_index", pa.array(["x", "y", "z"])), "column 'answer_index' is string, must be int64"),
+        (
+            lambda t: replaced(t, "answer_index", pa.array(["x", "y", "z"])),
+            "column 'answer_index' is string, must be int64",
+        ),
         (lambda t: replaced(t, "question", pa.array(["a", None, "c"])), "column 'question' is null in row 2"),
-        (lambda t: replaced(t, "category", pa.array(["math", "law", "alchemy"])), "unknown category 'alchemy' in row 3"),
+        (
+            lambda t: replaced(t, "category", pa.array(["math", "law", "alchemy"])),
+            "unknown category 'alchemy' in row 3",
+        ),
         (lambda t: replaced(t, "question_id", pa.array([7, 8, 7])), "duplicate key question_id=7 (2 rows)"),
         (lambda t: t.slice(0, 0), "the questions table is empty"),
         (lambda t: t.append_column("src", t["src"]), "column 'src' occurs twice"),

@@ -17,6 +17,9 @@ from sparkctl.errors import SparkError
 if TYPE_CHECKING:
     from sparkctl.workbench import Workbench
 
+_INTERRUPTED = 130
+"""What typer gives back, instead of raising, where Ctrl-C was pressed."""
+
 app = typer.Typer(
     name="sparkctl",
     no_args_is_help=True,
@@ -254,12 +257,14 @@ def _cell(value: Any) -> str:
 
 def main() -> None:
     """Entry point: every fault that a user can mend is one line and exit code 2."""
+    interrupted = "interrupted; what was finished is kept, and the same command goes on from there"
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == _INTERRUPTED:
+            _fail(interrupted)
     except SparkError as fault:
         _fail(str(fault))
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what was finished is kept, and the same command goes on from there")
+        _fail(interrupted)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as fault:

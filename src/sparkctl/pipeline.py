@@ -164,6 +164,7 @@ def _draw(given: Values, source: Any, seed: Any) -> Values:
     categories = given.get("categories", [])
     if isinstance(categories, str):
         categories = [] if categories == "all" else [name.strip() for name in categories.split(",")]
+    questions.known_categories(tuple(categories))
     return {k: v for k, v in given.items() if k != "questions"} | {
         "source": source,
         "seed": seed,

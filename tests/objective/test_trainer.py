@@ -15,14 +15,29 @@ PAD = 0
 
 
 def settings(**changes):
-    base = dict(policy="p", prompt="", descriptions={}, lora_r=2, lora_alpha=4, kl=0.0, epochs=1, batch_size=4, lr=1e-2)
+    base = {
+        "policy": "p",
+        "prompt": "",
+        "descriptions": {},
+        "lora_r": 2,
+        "lora_alpha": 4,
+        "kl": 0.0,
+        "epochs": 1,
+        "batch_size": 4,
+        "lr": 1e-2,
+    }
     return Train(**(base | changes))
 
 
 def model(lora=True, seed=0):
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
     )
     plain = LlamaForCausalLM(config).eval()
     if not lora:
@@ -115,7 +130,8 @@ def test_prompt_tokens_carry_no_loss():
     logits = made(input_ids=batch.ids, attention_mask=batch.attention).logits
     losses_, _ = trainer.step_losses(made, batch, settings(objective="sft"))
     by_hand = [
-        -sum(float(logits[r, len(i.prompt_ids) - 1 + k].log_softmax(-1)[t]) for k, t in enumerate(i.action_ids)) / len(i.action_ids)
+        -sum(logits[r, len(i.prompt_ids) - 1 + k].log_softmax(-1)[t].item() for k, t in enumerate(i.action_ids))
+        / len(i.action_ids)
         for r, i in enumerate(items(2))
     ]
     assert losses_.tolist() == pytest.approx(by_hand, rel=1e-5)
@@ -151,7 +167,9 @@ def test_the_same_seed_gives_the_same_adapter_bytes(tmp_path):
 
 
 def test_updates_are_counted_and_the_rate_rises_then_falls(tmp_path):
-    rows = trainer.fit(model(lora=False), PAD, items(10), settings(epochs=2, batch_size=4, warmup=0.5), tmp_path / "a", progress)
+    rows = trainer.fit(
+        model(lora=False), PAD, items(10), settings(epochs=2, batch_size=4, warmup=0.5), tmp_path / "a", progress
+    )
     assert [(r["update"], r["epoch"]) for r in rows] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
     # Three of six updates rise to the full rate, then it falls by thirds.
     assert [r["lr"] for r in rows] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.02 / 3, 0.01 / 3])

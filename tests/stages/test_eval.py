@@ -1,13 +1,12 @@
 """What must hold of eval: the policy chooses, unreadable turns count as failures, no answer is guessed."""
 
-from support import questions_table
-
 from sparkctl import tables
 from sparkctl.episode import ACTIONS
 from sparkctl.ports import Reply
 from sparkctl.stage import Context
 from sparkctl.stages.eval import STAGE, Eval
 from sparkctl.tools.settings import Tools
+from support import questions_table
 
 SETTINGS = Eval(policy="p", prompt="s", tools=Tools(descriptions={a: a for a in ACTIONS}), steps=3)
 
@@ -20,7 +19,9 @@ def run(script, n=1, settings=SETTINGS, tools=None):
         seen.extend(requests)
         said = [script[len([m for m in r["messages"] if m["role"] == "assistant"])] for r in requests]
         return [
-            Reply(None, str(s)) if isinstance(s, Exception) else Reply({"completions": [{"text": s, "ids": [], "logprobs": [], "finish": "stop"}]})
+            Reply(None, str(s))
+            if isinstance(s, Exception)
+            else Reply({"completions": [{"text": s, "ids": [], "logprobs": [], "finish": "stop"}]})
             for s in said
         ]
 
@@ -34,7 +35,14 @@ def run(script, n=1, settings=SETTINGS, tools=None):
 
 def test_actions_are_taken_until_the_answer():
     rows, seen = run([" t\nAction: search\nInput: x", " t\nAction: cot\nInput: Answer: 2"])
-    wanted = {"tools": ["search"], "steps": 2, "answer": "A", "extracted_by": "text", "is_correct": True, "failed_calls": 0}
+    wanted = {
+        "tools": ["search"],
+        "steps": 2,
+        "answer": "A",
+        "extracted_by": "text",
+        "is_correct": True,
+        "failed_calls": 0,
+    }
     assert {k: rows[0][k] for k in wanted} == wanted
     assert seen[1]["messages"][-1]["content"] == "Observation: seen x"
 
@@ -46,7 +54,12 @@ def test_reasoning_without_an_answer_is_a_choice_of_cot():
 
 def test_a_turn_that_cannot_be_read_is_a_failed_call_that_the_policy_sees():
     rows, seen = run([" gibberish", " t\nAction: hammer\nInput: x", " t\nAction: search\nInput: bad"])
-    assert (rows[0]["failed_calls"], rows[0]["tools"], rows[0]["answer"], rows[0]["is_correct"]) == (3, ["search"], None, False)
+    assert (rows[0]["failed_calls"], rows[0]["tools"], rows[0]["answer"], rows[0]["is_correct"]) == (
+        3,
+        ["search"],
+        None,
+        False,
+    )
     assert "error: no 'Action:' line" in seen[1]["messages"][-1]["content"]
     assert "error: unknown action 'hammer'" in seen[2]["messages"][-1]["content"]
 
@@ -63,7 +76,12 @@ def test_no_answer_in_the_last_step_is_wrong():
 
 def test_a_failed_call_ends_the_rollout_with_its_error():
     rows, _ = run([" t\nAction: search\nInput: x", RuntimeError("too long")])
-    assert (rows[0]["error"], rows[0]["is_correct"], rows[0]["tools"], rows[0]["steps"]) == ("too long", False, ["search"], 1)
+    assert (rows[0]["error"], rows[0]["is_correct"], rows[0]["tools"], rows[0]["steps"]) == (
+        "too long",
+        False,
+        ["search"],
+        1,
+    )
 
 
 def test_samples_are_rows_of_their_own_with_their_own_seeds():

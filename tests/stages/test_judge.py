@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from support import FakeWorld, questions_table
 
 from sparkctl import judging, tables
 from sparkctl.episode import ACTIONS
@@ -11,12 +10,20 @@ from sparkctl.errors import SparkError
 from sparkctl.ports import Reply
 from sparkctl.stage import Context
 from sparkctl.stages.judge import STAGE, Judge
+from support import FakeWorld, questions_table
 
 SETTINGS = Judge(model="m", prompt="the rubric")
 
 
 def candidate(tool, rollout="q1-s0", **changes):
-    row = {"rollout_id": rollout, "step_idx": 1, "tool_name": tool, "question_id": int(rollout[1]), "sample_id": 0, "policy": "p"}
+    row = {
+        "rollout_id": rollout,
+        "step_idx": 1,
+        "tool_name": tool,
+        "question_id": int(rollout[1]),
+        "sample_id": 0,
+        "policy": "p",
+    }
     return row | {"thought": "t", "action_query": f"ask {tool}", "finish": "stop"} | changes
 
 
@@ -40,14 +47,20 @@ def test_every_candidate_gets_its_own_score_and_share_of_the_cost():
     scores = {a: {"score": i, "reason": a[0]} for i, a in enumerate(ACTIONS)}
     table = run([candidate(a) for a in ACTIONS], answering(json.dumps(scores)))
     rows = tables.check(table, "scores", "made").to_pylist()
-    assert [(r["tool_name"], r["score"], r["reason"]) for r in rows] == [(a, float(i), a[0]) for i, a in enumerate(ACTIONS)]
+    assert [(r["tool_name"], r["score"], r["reason"]) for r in rows] == [
+        (a, float(i), a[0]) for i, a in enumerate(ACTIONS)
+    ]
     assert sum(r["cost_usd"] for r in rows) == pytest.approx(0.18)
     assert {r["judge"] for r in rows} == {"m"}
 
 
 def test_votes_are_averaged_over_those_that_succeeded():
     answers = [json.dumps({"cot": {"score": s}}) for s in (4, 7)]
-    table = run([candidate("cot")], answering(answers[0], RuntimeError("down"), answers[1]), Judge(model="m", prompt="r", votes=3))
+    table = run(
+        [candidate("cot")],
+        answering(answers[0], RuntimeError("down"), answers[1]),
+        Judge(model="m", prompt="r", votes=3),
+    )
     row = table.to_pylist()[0]
     assert (row["score"], row["votes"], row["error"]) == (5.5, 2, None)
 
@@ -88,13 +101,17 @@ def test_a_failed_candidate_is_not_judged_and_keeps_its_error():
 
 def test_a_state_without_any_candidate_is_not_asked_about():
     world = FakeWorld()
-    rows = [candidate(a, error="too long", thought=None, action_query=None) for a in ACTIONS] + [candidate("cot", "q2-s0")]
+    rows = [candidate(a, error="too long", thought=None, action_query=None) for a in ACTIONS] + [
+        candidate("cot", "q2-s0")
+    ]
     table = run(rows, world.judge)
     assert len(world.asked["judge"]) == 1
     assert [r["error"] for r in table.to_pylist()] == ["too long"] * 9 + [None]
 
 
-@pytest.mark.parametrize(("reference", "shown"), [("none", set()), ("answer", {"answer"}), ("solution", {"answer", "reference"})])
+@pytest.mark.parametrize(
+    ("reference", "shown"), [("none", set()), ("answer", {"answer"}), ("solution", {"answer", "reference"})]
+)
 def test_the_judge_is_told_what_the_recipe_says(reference, shown):
     world = FakeWorld()
     run([candidate("cot")], world.judge, Judge(model="m", prompt="r", reference=reference))
@@ -105,7 +122,10 @@ def test_the_judge_is_told_what_the_recipe_says(reference, shown):
 
 def test_candidates_are_shuffled_by_the_vote_and_lose_nothing():
     case = {"candidates": [{"tool_name": a} for a in ACTIONS]}
-    orders = [[c["tool_name"] for c in json.loads(judging.messages("r", case, seed)[1]["content"])["candidates"]] for seed in (1, 2, 1)]
+    orders = [
+        [c["tool_name"] for c in json.loads(judging.messages("r", case, seed)[1]["content"])["candidates"]]
+        for seed in (1, 2, 1)
+    ]
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(ACTIONS)
 

@@ -1,7 +1,6 @@
 """What must hold of select: the right candidate, counts over all rounds, tools run once, the rollout's end."""
 
 import pytest
-from support import FakeWorld, questions_table
 
 from sparkctl import tables
 from sparkctl.episode import ACTIONS
@@ -9,6 +8,7 @@ from sparkctl.errors import SparkError
 from sparkctl.stage import Context
 from sparkctl.stages.select import STAGE, Select
 from sparkctl.tools.settings import Tools
+from support import FakeWorld, questions_table
 
 TOOLS = Tools(descriptions={a: a for a in ACTIONS})
 SETTINGS = Select(tools=TOOLS, steps=3)
@@ -19,7 +19,14 @@ def state(rollout, scores, step=1, queries=None):
     base = {"rollout_id": rollout, "step_idx": step}
     candidates = [
         base
-        | {"tool_name": a, "question_id": int(rollout[1]), "sample_id": 0, "policy": "p", "thought": "t", "finish": "stop"}
+        | {
+            "tool_name": a,
+            "question_id": int(rollout[1]),
+            "sample_id": 0,
+            "policy": "p",
+            "thought": "t",
+            "finish": "stop",
+        }
         | {"action_query": (queries or {}).get(a, f"ask {a}")}
         for a in ACTIONS
     ]
@@ -44,8 +51,20 @@ def test_a_tool_is_run_and_its_observation_kept():
     world = FakeWorld()
     row = run(state("q1-s0", {"search": 7, "cot": 3}), world=world)[0]
     assert world.asked["tools"] == [{"tool_name": "search", "query": "ask search"}]
-    wanted = {"tool_name": "search", "action_query": "ask search", "observation": "seen ask search", "observation_ok": True}
-    wanted |= {"chosen_score": 7.0, "best_score": 7.0, "viable": 1, "rule": "rarest_viable", "done": False, "is_correct": None}
+    wanted = {
+        "tool_name": "search",
+        "action_query": "ask search",
+        "observation": "seen ask search",
+        "observation_ok": True,
+    }
+    wanted |= {
+        "chosen_score": 7.0,
+        "best_score": 7.0,
+        "viable": 1,
+        "rule": "rarest_viable",
+        "done": False,
+        "is_correct": None,
+    }
     assert {k: row[k] for k in wanted} == wanted
 
 
@@ -63,7 +82,9 @@ def test_usage_goes_on_from_the_rounds_before():
     assert rows[1]["usage"][ACTIONS.index("static_kb")] == 1
 
 
-@pytest.mark.parametrize(("answer", "letter", "correct"), [("2", "A", True), ("B", "B", False), ("nonsense", None, False)])
+@pytest.mark.parametrize(
+    ("answer", "letter", "correct"), [("2", "A", True), ("B", "B", False), ("nonsense", None, False)]
+)
 def test_an_answer_ends_the_rollout(answer, letter, correct):
     world = FakeWorld()
     row = run(state("q1-s0", {"cot": 10}, queries={"cot": f"so Answer: {answer}"}), world=world)[0]
@@ -90,14 +111,24 @@ def test_nothing_viable_takes_the_best_and_says_so_or_ends():
 
 def test_a_state_without_scores_ends_with_its_reason():
     row = run(state("q1-s0", {}))[0]
-    assert (row["tool_name"], row["done"], row["is_correct"], row["error"]) == (None, True, False, "no candidate has a score")
+    assert (row["tool_name"], row["done"], row["is_correct"], row["error"]) == (
+        None,
+        True,
+        False,
+        "no candidate has a score",
+    )
 
 
 def test_a_tool_port_that_fails_is_an_observation_and_an_error():
     world = FakeWorld()
     world.fail = lambda port, request: "time out"
     row = run(state("q1-s0", {"search": 9}), world=world)[0]
-    assert (row["observation"], row["observation_ok"], row["error"], row["done"]) == ("error: time out", False, "time out", False)
+    assert (row["observation"], row["observation_ok"], row["error"], row["done"]) == (
+        "error: time out",
+        False,
+        "time out",
+        False,
+    )
 
 
 def test_several_judges_are_averaged():
@@ -109,5 +140,7 @@ def test_several_judges_are_averaged():
 
 def test_candidates_without_a_row_in_scores_are_named():
     candidates, scores = state("q1-s0", {"search": 7})
-    with pytest.raises(SparkError, match="scores: no row for rollout_id=q1-s0, step_idx=1, tool_name=cot; judge it first"):
+    with pytest.raises(
+        SparkError, match="scores: no row for rollout_id=q1-s0, step_idx=1, tool_name=cot; judge it first"
+    ):
         run((candidates, scores[:-1]))

@@ -1,11 +1,10 @@
 """What must hold of synth: nine rows per live rollout, forced actions, failures as rows, finished rollouts left alone."""
 
-from support import FakeWorld, question, questions_table
-
 from sparkctl import tables
 from sparkctl.episode import ACTIONS
 from sparkctl.stage import Context
 from sparkctl.stages.synth import STAGE, Synth
+from support import FakeWorld, question, questions_table
 
 SETTINGS = Synth(policy="p", prompt="Use:\n{tools}", descriptions={a: f"does {a}" for a in ACTIONS}, samples=2)
 
@@ -16,8 +15,22 @@ def run(inputs, settings=SETTINGS, world=None):
 
 
 def step(rollout_id="q1-s0", **changes):
-    row = {"rollout_id": rollout_id, "step_idx": 1, "question_id": 1, "sample_id": 0, "thought": "t", "tool_name": "search"}
-    row |= {"action_query": "x", "observation": "seen", "observation_ok": True, "viable": 1, "rule": "best", "usage": [0] * 9}
+    row = {
+        "rollout_id": rollout_id,
+        "step_idx": 1,
+        "question_id": 1,
+        "sample_id": 0,
+        "thought": "t",
+        "tool_name": "search",
+    }
+    row |= {
+        "action_query": "x",
+        "observation": "seen",
+        "observation_ok": True,
+        "viable": 1,
+        "rule": "best",
+        "usage": [0] * 9,
+    }
     return row | {"done": False} | changes
 
 
@@ -25,7 +38,14 @@ def test_every_rollout_gets_its_nine_candidates_in_order():
     table, _ = run({"questions": questions_table(3)})
     assert len(tables.check(table, "candidates", "made")) == 3 * 2 * 9
     assert table["tool_name"].to_pylist() == list(ACTIONS) * 6
-    assert list(dict.fromkeys(table["rollout_id"].to_pylist())) == ["q1-s0", "q1-s1", "q2-s0", "q2-s1", "q3-s0", "q3-s1"]
+    assert list(dict.fromkeys(table["rollout_id"].to_pylist())) == [
+        "q1-s0",
+        "q1-s1",
+        "q2-s0",
+        "q2-s1",
+        "q3-s0",
+        "q3-s1",
+    ]
 
 
 def test_the_thought_is_asked_once_and_the_nine_go_on_from_its_tokens():
@@ -63,14 +83,19 @@ def test_a_finished_rollout_is_left_alone_and_the_other_sees_its_steps():
 
 def test_steps_count_in_their_order_whatever_the_order_of_rows():
     rows = [step(step_idx=2, action_query="second"), step(action_query="first")]
-    _, world = run({"questions": questions_table(1), "steps": tables.from_rows("steps", rows)}, SETTINGS.model_copy(update={"samples": 1}))
+    _, world = run(
+        {"questions": questions_table(1), "steps": tables.from_rows("steps", rows)},
+        SETTINGS.model_copy(update={"samples": 1}),
+    )
     turns = [m["content"] for m in world.asked["policy"][0]["messages"] if m["role"] == "assistant"]
     assert [t.split()[-1] for t in turns] == ["first", "second"]
 
 
 def test_a_failed_call_is_nine_rows_with_the_error():
     world = FakeWorld()
-    world.fail = lambda port, request: "too long" if request["stop"] and "what is 2" in str(request["messages"]) else None
+    world.fail = lambda port, request: (
+        "too long" if request["stop"] and "what is 2" in str(request["messages"]) else None
+    )
     table, _ = run({"questions": questions_table(2)}, world=world)
     rows = table.to_pylist()
     failed = [r for r in rows if r["question_id"] == 2]

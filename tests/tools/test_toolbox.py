@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparkctl.episode import TOOLS
+from sparkctl.episode import ACTIONS, TOOLS
 from sparkctl.errors import SparkError
-from sparkctl.tools import DESCRIPTIONS, Document, Toolbox, toolbox
+from sparkctl.tools import Document, Toolbox, toolbox
+from support import ROOT
 
+DESCRIPTIONS: dict[str, str] = tomllib.loads((ROOT / "stages" / "tools.toml").read_text())["descriptions"]
 DOCUMENTS = [
     Document("wikipedia", "Krebs cycle", "The Krebs cycle oxidises acetyl-CoA."),
     Document("static_kb", "speed of light", "299792458 m/s"),
@@ -64,9 +67,9 @@ def test_a_source_is_looked_up_by_its_own_tool_only(box: Toolbox) -> None:
     assert box("search", "krebs").text == "no result"
 
 
-def test_descriptions_are_one_line_each_in_the_tools_order(box: Toolbox) -> None:
-    assert tuple(DESCRIPTIONS) == TOOLS
-    assert all("such as: " in line and "\n" not in line for line in DESCRIPTIONS.values())
+def test_descriptions_are_one_line_each_in_the_order_of_the_actions() -> None:
+    assert tuple(DESCRIPTIONS) == ACTIONS
+    assert all("such as: " in DESCRIPTIONS[tool] and "\n" not in DESCRIPTIONS[tool] for tool in TOOLS)
 
 
 @pytest.mark.parametrize("tool", ["calculator", "python_repl", "wolfram_alpha", "unit_converter"])

@@ -60,7 +60,7 @@ def known_categories(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, checked; all fourteen where none is given."""
     for name in names:
         if name not in CATEGORIES:
-            raise SparkError(f"eval.categories: unknown category '{name}'{did_you_mean(name, CATEGORIES)}")
+            raise SparkError(f"categories: unknown category '{name}'{did_you_mean(name, CATEGORIES)}")
     return names or CATEGORIES
 
 

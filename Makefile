@@ -1,0 +1,55 @@
+# sparkctl. `make help` lists the targets. ARGS is passed on: make eval ARGS="--set eval.limit=140"
+VENV ?= .venv
+PYTHON ?= python3
+# Extra words for installing torch, such as the index of CPU-only builds that PyTorch's own page names.
+TORCH_FLAGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STAGES := synth judge select train eval
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test fast check mutants nano bench clean $(STAGES)
+
+help: ## this list
+	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo "synth judge select train eval   one stage each, with what it needs"
+
+setup: $(READY) ## .venv with everything at pinned versions
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sparkctl needs Python 3.11 or newer; say which with PYTHON=..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements.lock) $(TORCH_FLAGS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## the whole pipeline on the embedded policy: no key, no GPU, no download
+	$(BIN)/sparkctl run $(ARGS)
+
+$(STAGES): $(READY)
+	$(BIN)/sparkctl $@ $(ARGS)
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+fast: $(READY) ## the tests that take under three minutes together
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+mutants: $(READY) ## plant faults one by one; each must be caught by a test
+	$(BIN)/python tests/mutants.py $(ARGS)
+
+nano: $(READY) ## train the embedded policy again, from its fixed seed
+	$(BIN)/python -m sparkctl.nano.build $(ARGS)
+
+bench: $(READY) ## what is measured
+	$(BIN)/python benchmarks/select_scale.py
+
+clean: ## remove what runs have made
+	rm -rf data/store data/*/ data/memory.sqlite*
