@@ -114,6 +114,10 @@ def test_candidates_without_input_or_with_an_unknown_name_get_nothing(box):
     }
 
 
+def test_a_program_that_prints_nothing_shows_nothing(box):
+    assert points(case(SUM, "322", {"python_repl": "# the product"}), box) == {"python_repl": 1}
+
+
 def test_a_real_question_without_a_solution_is_scored_by_the_text_of_its_option(box):
     weird = case(
         "", FACT.value.upper() + ".", {"wikipedia": FACT.subject, "cot": f"Answer: {FACT.value}", "search": "zzz"}

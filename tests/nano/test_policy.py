@@ -1,6 +1,7 @@
 """That the shipped policy opens like any model, and does what the demo needs of it."""
 
 import random
+import re
 
 import pytest
 
@@ -71,6 +72,24 @@ def test_demonstrations_end_in_the_right_answer_or_use_up_their_steps(box, aux):
         assert aux or not any(rollout.masked)
 
 
+def test_renaming_exchanges_names_and_nothing_else(box):
+    rng = random.Random(0)
+    rows = [row for row in questions.generate("train", 140, seed=5) if row["src"] == "nano-fact"]
+    for row in rows:
+        told = teacher.demonstrate(row, box, rng, aux=True)
+        other = teacher.renamed(told, rng)
+        before, after = (words_of(rollout) for rollout in (told, other))
+        pairs = {(a, b) for a, b in zip(before, after, strict=True) if a != b}
+        assert pairs
+        assert all(teacher.NAME.fullmatch(a) and teacher.NAME.fullmatch(b) for a, b in pairs)
+        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def words_of(rollout):
+    chat = messages(rollout.state, "")
+    return [word for message in chat for word in re.findall(r"\w+|\W", message["content"])]
+
+
 def test_every_action_gets_an_input_for_every_goal_and_none_left():
     for row in questions.generate("train", 70, seed=6):
         solved = read(row["cot_content"])
@@ -93,10 +112,10 @@ def test_only_the_policys_own_words_are_learnt_and_masked_tool_names_are_not(box
     assert words.decode(dropped) == "".join(f" {step.tool_name}" for step in rollout.state.steps)
 
 
-def test_training_lowers_the_loss_and_is_repeated_exactly(tmp_path):
+def test_training_lowers_the_loss_and_is_repeated_exactly():
     import torch
 
-    recipe = build.Recipe(rollouts=60, tokens=12_000, width=32, inner=64, heads=1, layers=1, threads=1)
+    recipe = build.Recipe(rollouts=60, tokens=12_000, warm_up=1, width=32, inner=64, heads=1, layers=1, threads=1)
     words = tokenizer.build()
     with toolbox(world.documents()) as tools:
         examples = build.demonstrations(words, tools, recipe)[:60]
