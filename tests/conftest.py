@@ -19,13 +19,11 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     """The pipeline's ports replaced by a FakeWorld, memory still in front of them."""
     world = FakeWorld()
 
-    def policy_port(settings: Any, adapter: Path | None, memory: Memory, advance: Any) -> Any:
-        return remembered(world.policy, memory, f"policy {adapter}", chunk=4, advance=advance)
+    def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Any) -> Any:
+        return remembered(world.policy, memory, f"policy {adapter}", chunk=4, watch=watch)
 
     monkeypatch.setattr(wiring, "policy_port", policy_port)
-    monkeypatch.setattr(
-        wiring, "judge_port", lambda s, t, m, a: remembered(world.judge, m, "judge", chunk=4, advance=a)
-    )
-    monkeypatch.setattr(wiring, "tools_port", lambda s, m, a: remembered(world.tools, m, "tools", chunk=4, advance=a))
+    monkeypatch.setattr(wiring, "judge_port", lambda s, t, m, w: remembered(world.judge, m, "judge", chunk=4, watch=w))
+    monkeypatch.setattr(wiring, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
     monkeypatch.setattr(wiring, "policy_identity", lambda policy: "fake")
     return world

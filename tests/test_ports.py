@@ -91,10 +91,12 @@ def test_order_holds_whatever_the_chunk(values, chunk):
     memory.close()
 
 
-def test_advance_counts_every_request(memory):
-    counted = []
-    ask(remembered(Echo(), memory, "s", chunk=2, advance=counted.append), [1, 2, 3])
-    assert sum(counted) == 3
+def test_every_request_is_watched_and_whether_it_was_remembered(memory):
+    watched = []
+    port = remembered(Echo(), memory, "s", chunk=2, watch=lambda n, known: watched.append((n, known)))
+    ask(port, [1, 2, 3])
+    ask(port, [2, 3, 4])
+    assert watched == [(2, 0), (1, 0), (2, 2), (1, 0)]
 
 
 def test_a_lazy_port_is_opened_once_and_only_when_asked():

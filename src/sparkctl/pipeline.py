@@ -11,9 +11,10 @@ under its key is never made again.
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sparkctl.backends import models
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest, digest_path
-from sparkctl.ports import Advance, Memory, Port
+from sparkctl.ports import Advance, Memory, Port, Watch
 from sparkctl.recipe import Values, did_you_mean
 from sparkctl.settings import Settings, checked
 from sparkctl.stage import Context, Outputs, Stage
@@ -59,12 +60,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of a node and why. `key` is None while an input is still to be made."""
+    """What becomes of a node and why."""
 
     node: Node
     runs: bool
     why: str
-    key: str | None = None
+    made_of: dict[str, Any] | None = None
+    """Everything that decides the outputs: what the key is the digest of and the footer says. None while an input is
+    still to be made."""
     seconds: float = 0.0
 
 
@@ -270,21 +273,19 @@ def explain(graph: Sequence[Node], store: Store) -> list[Fate]:
         if fate.runs:
             stale |= dict.fromkeys(node.writes.values(), node.name)
         else:
-            places |= _outputs(node, fate.key or "", store)
+            places |= _outputs(node, fate, store)
         fates.append(fate)
     return fates
 
 
 def _fate(node: Node, places: dict[str, Path], store: Store) -> Fate:
-    made_of = _made_of(node, places)
-    key = digest(made_of)
-    if all(path.exists() for path in _outputs(node, key, store).values()):
-        return Fate(node, False, "up to date", key)
-    return Fate(node, True, _why(node, made_of, store), key)
+    fate = Fate(node, False, "up to date", _made_of(node, places))
+    if all(path.exists() for path in _outputs(node, fate, store).values()):
+        return fate
+    return replace(fate, runs=True, why=_why(node, fate.made_of or {}, store))
 
 
 def _made_of(node: Node, places: dict[str, Path]) -> dict[str, Any]:
-    """Everything that decides the outputs: what the key is the digest of, and what a footer says."""
     inputs = {name: [digest_path(places[a]) for a in artifacts] for name, artifacts in node.reads.items()}
     inputs |= {name: [digest_path(path)] for name, path in node.files.items()}
     return {
@@ -341,30 +342,38 @@ class Maker:
     tools: Any
     progress: Callable[[str, int], Any]
     tell: Callable[[Fate], None] = lambda fate: None
+    calls: Counter[str] = field(default_factory=Counter)
+    """Calls of the node under way: `asked`, and `remembered`."""
 
     def make(self, graph: Sequence[Node]) -> list[Fate]:
         """Bring every node up to date, in order; what happened to each."""
         fates: list[Fate] = []
         places: dict[str, Path] = {}
         for node in graph:
-            fate = _fate(node, places, self.store)
-            begun = time.monotonic()
-            outputs = _outputs(node, fate.key or "", self.store)
-            if fate.runs:
-                self._run(node, places, outputs)
-            for artifact, path in outputs.items():
-                self.store.link(artifact, path)
-            places |= outputs
-            fates.append(Fate(node, fate.runs, fate.why, fate.key, time.monotonic() - begun))
-            if fate.runs:
-                self.store.log(node=node.name, key=fate.key, why=fate.why, seconds=round(fates[-1].seconds, 3))
-            self.tell(fates[-1])
+            fate = self._bring_up_to_date(node, places)
+            fates.append(fate)
+            self.tell(fate)
         return fates
 
-    def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path]) -> None:
+    def _bring_up_to_date(self, node: Node, places: dict[str, Path]) -> Fate:
+        """Run a node if it must be, link its outputs, and note where they are."""
+        begun = time.monotonic()
+        fate = _fate(node, places, self.store)
+        outputs = _outputs(node, fate, self.store)
+        if fate.runs:
+            self.calls.clear()
+            self._run(node, places, outputs, fate.made_of or {})
+        for artifact, path in outputs.items():
+            self.store.link(artifact, path)
+        places |= outputs
+        fate = replace(fate, seconds=time.monotonic() - begun)
+        if fate.runs:
+            self.store.log(node=node.name, why=fate.why, seconds=round(fate.seconds, 3), **self.calls)
+        return fate
+
+    def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path], made_of: dict[str, Any]) -> None:
         inputs = {name: _read(name, [places[a] for a in artifacts]) for name, artifacts in node.reads.items()}
         inputs |= {name: stores.read_table(path, "questions") for name, path in node.files.items()}
-        made_of = _made_of(node, places)
         with self.run_stage(node.stage, node.settings, inputs, node.name) as made:
             # The first output is written last: once it exists, all do.
             for output in reversed(node.stage.writes):
@@ -376,23 +385,26 @@ class Maker:
         with tempfile.TemporaryDirectory(prefix="sparkctl-") as scratch:
             context = Context(
                 policy=lambda adapter: self._port(
-                    f"{label} policy", lambda a: wiring.policy_port(settings, adapter, self.memory, a)
+                    f"{label} policy", lambda w: wiring.policy_port(settings, adapter, self.memory, w)
                 ),
-                judge=self._port(label, lambda a: wiring.judge_port(settings, self.tools, self.memory, a)),
-                tools=self._port(f"{label} tools", lambda a: wiring.tools_port(self.tools, self.memory, a)),
-                model=lambda: (
-                    models.open_model(settings.policy, settings.dtype, settings.device),
-                    models.open_tokenizer(settings.policy),
-                ),
+                judge=self._port(label, lambda w: wiring.judge_port(settings, self.tools, self.memory, w)),
+                tools=self._port(f"{label} tools", lambda w: wiring.tools_port(self.tools, self.memory, w)),
+                model=lambda: wiring.open_for_training(settings),
                 scratch=Path(scratch),
                 progress=self.progress,
             )
             yield stage.run(inputs, settings, context)
 
-    def _port(self, label: str, open_port: Callable[[Advance], Port]) -> Port:
-        """A port that shows its progress."""
+    def _port(self, label: str, open_port: Callable[[Watch], Port]) -> Port:
+        """A port that shows its progress and counts what memory spared."""
         advances: list[Advance] = []
-        port = ports.lazy(lambda: open_port(lambda n: advances[-1](n)))
+
+        def watch(n: int, known: int) -> None:
+            advances[-1](n)
+            self.calls["asked"] += n - known
+            self.calls["remembered"] += known
+
+        port = ports.lazy(lambda: open_port(watch))
 
         def ask(requests: Any) -> Any:
             with self.progress(label, len(requests)) as advance:
@@ -422,5 +434,6 @@ def _read(name: str, paths: Sequence[Path], *, may_be_empty: bool = True) -> Any
     return pa.concat_tables([stores.read_table(path, table, may_be_empty=may_be_empty) for path in paths])
 
 
-def _outputs(node: Node, key: str, store: Store) -> dict[str, Path]:
+def _outputs(node: Node, fate: Fate, store: Store) -> dict[str, Path]:
+    key = digest(fate.made_of)
     return {artifact: store.place(artifact, key) for artifact in node.writes.values()}

@@ -6,7 +6,7 @@ of its request. Resuming is remembering: a killed stage starts over and is answe
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,11 @@ class Reply:
 
 
 Port = Callable[[Sequence[Request]], list[Reply]]
+
 Advance = Callable[[int], None]
+"""Called with how many more are done."""
+Watch = Callable[[int, int], None]
+"""Called with how many more requests are done, and how many of them were remembered."""
 
 
 class Memory:
@@ -81,7 +85,7 @@ def _broken(path: Path, fault: sqlite3.Error) -> SparkError:
     )
 
 
-def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, advance: Advance = lambda n: None) -> Port:
+def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, watch: Watch = lambda n, known: None) -> Port:
     """The port, asked only what memory does not hold; equal requests are asked once.
 
     `scope` names what answers (model, its bytes, back end) and enters every digest. The list is cut into chunks of
@@ -93,21 +97,23 @@ def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, advance: A
         replies: list[Reply] = []
         for i in range(0, len(requests), chunk):
             part = requests[i : i + chunk]
-            replies += _ask_chunk(port, memory, [digest([scope, r]) for r in part], part)
-            advance(len(part))
+            names = [digest([scope, request]) for request in part]
+            known = memory.recall(names)
+            replies += _complete(port, memory, names, part, known)
+            watch(len(part), sum(name in known for name in names))
         return replies
 
     return ask
 
 
-def _ask_chunk(port: Port, memory: Memory, names: Sequence[str], requests: Sequence[Request]) -> list[Reply]:
-    known = memory.recall(names)
+def _complete(
+    port: Port, memory: Memory, names: Sequence[str], requests: Sequence[Request], known: Mapping[str, Reply]
+) -> list[Reply]:
+    """The replies in order: known ones, and those asked for now, which are kept."""
     missing = {name: request for name, request in zip(names, requests, strict=True) if name not in known}
-    if missing:
-        answered = dict(zip(missing, port(list(missing.values())), strict=True))
-        memory.keep({name: reply for name, reply in answered.items() if reply.error is None})
-        known |= answered
-    return [known[name] for name in names]
+    answered = dict(zip(missing, port(list(missing.values())), strict=True)) if missing else {}
+    memory.keep({name: reply for name, reply in answered.items() if reply.error is None})
+    return [known[name] if name in known else answered[name] for name in names]
 
 
 def lazy(open_port: Callable[[], Port]) -> Port:

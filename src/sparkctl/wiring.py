@@ -5,13 +5,13 @@ A scope names what answers: a policy by the bytes of its folder, a tool by its v
 
 import json
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import models
 from sparkctl.ids import digest, digest_path
-from sparkctl.ports import Advance, Memory, Port, Reply, Request, lazy, remembered
+from sparkctl.ports import Memory, Port, Reply, Request, Watch, lazy, remembered
 from sparkctl.tools.settings import Tools
 
 POLICY_CHUNK = 256
@@ -58,26 +58,32 @@ def _documents() -> tuple[Any, ...]:
     return tuple(world.documents())
 
 
-def policy_port(settings: Any, adapter: Path | None, memory: Memory, advance: Advance) -> Port:
+def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watch) -> Port:
     """The policy, with a LoRA adapter or without."""
 
     def open_port() -> Port:
-        from sparkctl.backends.transformers_engine import TransformersEngine
-
-        return TransformersEngine(
-            settings.policy,
-            dtype=settings.dtype,
-            device=settings.device,
-            batch_size=settings.batch_size,
-            adapter=adapter,
-        )
+        return _engine(settings.policy, settings.dtype, settings.device, settings.batch_size, adapter)
 
     laid = digest_path(adapter) if adapter else None
     scope = digest(["policy", settings.engine, settings.dtype, policy_identity(settings.policy), laid])
-    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK, advance=advance)
+    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK, watch=watch)
 
 
-def judge_port(settings: Any, tools: Tools, memory: Memory, advance: Advance) -> Port:
+@lru_cache(maxsize=1)
+def _engine(policy: str, dtype: str, device: str, batch_size: int, adapter: Path | None) -> Port:
+    # The rounds of a run ask the same model: it is opened once, and given up when another is opened.
+    from sparkctl.backends.transformers_engine import TransformersEngine
+
+    return TransformersEngine(policy, dtype=dtype, device=device, batch_size=batch_size, adapter=adapter)
+
+
+def open_for_training(settings: Any) -> tuple[Any, Any]:
+    """(model, tokenizer) to be changed by training; the engine's own copy is given up first."""
+    _engine.cache_clear()
+    return models.open_model(settings.policy, settings.dtype, settings.device), models.open_tokenizer(settings.policy)
+
+
+def judge_port(settings: Any, tools: Tools, memory: Memory, watch: Watch) -> Port:
     """The judge: any litellm model; "nano/rubric" is answered in this process."""
 
     def open_port() -> Port:
@@ -87,13 +93,13 @@ def judge_port(settings: Any, tools: Tools, memory: Memory, advance: Advance) ->
         return LitellmJudge(concurrency=settings.concurrency, timeout_s=settings.timeout_s, rubric=rubric)
 
     scope = digest(["judge", [RUBRIC_VERSION, corpus_identity()] if settings.model == NANO_JUDGE else None])
-    return remembered(lazy(open_port), memory, scope, chunk=max(64, settings.concurrency), advance=advance)
+    return remembered(lazy(open_port), memory, scope, chunk=max(64, settings.concurrency), watch=watch)
 
 
 def _rubric(tools: Tools) -> Any:
     from sparkctl.nano import judge
 
-    box, one_at_a_time = _toolbox(tools), threading.Lock()
+    box, one_at_a_time = _toolbox(tools.hits, tools.limit), threading.Lock()
 
     def score(case: str) -> str:
         with one_at_a_time:
@@ -102,11 +108,11 @@ def _rubric(tools: Tools) -> Any:
     return score
 
 
-def tools_port(settings: Tools, memory: Memory, advance: Advance) -> Port:
+def tools_port(settings: Tools, memory: Memory, watch: Watch) -> Port:
     """The eight tools. A tool that answers with an error has answered; only a broken tool is a failed call."""
 
     def open_port() -> Port:
-        box = _toolbox(settings)
+        box = _toolbox(settings.hits, settings.limit)
 
         def ask(requests: list[Request]) -> list[Reply]:
             observations = [box(request["tool_name"], request["query"]) for request in requests]
@@ -115,10 +121,11 @@ def tools_port(settings: Tools, memory: Memory, advance: Advance) -> Port:
         return ask  # type: ignore[return-value]
 
     scope = digest(["tools", settings.backend, settings.hits, settings.limit, corpus_identity()])
-    return remembered(lazy(open_port), memory, scope, chunk=64, advance=advance)
+    return remembered(lazy(open_port), memory, scope, chunk=64, watch=watch)
 
 
-def _toolbox(settings: Tools) -> Any:
+@cache
+def _toolbox(hits: int, limit: int) -> Any:
     from sparkctl.tools.toolbox import toolbox
 
-    return toolbox(_documents(), hits=settings.hits, limit=settings.limit)
+    return toolbox(_documents(), hits=hits, limit=limit)

@@ -16,7 +16,9 @@ VALIDATION = SHARED / "mmlu_pro" / "validation.parquet"
 
 
 def run(rows=None, taken=None, **settings):
-    inputs = {} if rows is None else {"source": rows if isinstance(rows, pa.Table) else tables.from_rows("questions", rows)}
+    inputs = (
+        {} if rows is None else {"source": rows if isinstance(rows, pa.Table) else tables.from_rows("questions", rows)}
+    )
     if taken is not None:
         inputs["questions"] = taken
     made = STAGE.run(inputs, Questions(**({"source": "file"} | settings)), Context())["questions"]
@@ -42,7 +44,9 @@ def test_a_question_whose_answer_is_no_option_is_left_out():
 
 
 def test_exact_duplicates_count_once_whatever_their_blanks_and_order_of_options():
-    twin = question(9, question="what is  1 + 1? ", options=["0", "-7", "2", "1"], answer="C", category=question(1)["category"])
+    twin = question(
+        9, question="what is  1 + 1? ", options=["0", "-7", "2", "1"], answer="C", category=question(1)["category"]
+    )
     assert len(run([question(1), twin])) == 1
 
 
@@ -60,7 +64,10 @@ def test_the_seed_decides_which_and_in_which_order():
 
 
 def test_only_the_categories_asked_for():
-    assert set(run([question(i) for i in range(28)], categories=("law", "math"))["category"].to_pylist()) == {"law", "math"}
+    assert set(run([question(i) for i in range(28)], categories=("law", "math"))["category"].to_pylist()) == {
+        "law",
+        "math",
+    }
     with pytest.raises(SparkError, match="unknown category 'lwa'; did you mean 'law'"):
         run([question(1)], categories=("lwa",))
 
@@ -106,7 +113,10 @@ def test_the_faults_of_the_real_mmlu_pro_survive():
     assert (drawn[3983]["answer"], drawn[3983]["answer_index"], raw[3983]["answer_index"]) == ("C", 2, 1)
     assert len({content(q) for q in drawn.values()}) == len(drawn) < len(raw) - 100
     for q in drawn.values():
-        assert q["options"][q["answer_index"]] == raw[q["question_id"]]["options"][ord(raw[q["question_id"]]["answer"]) - 65].strip()
+        assert (
+            q["options"][q["answer_index"]]
+            == raw[q["question_id"]]["options"][ord(raw[q["question_id"]]["answer"]) - 65].strip()
+        )
 
 
 @pytest.mark.skipif(not VALIDATION.exists(), reason="shared/data/mmlu_pro is not here")

@@ -14,8 +14,22 @@ SETTINGS = Train(policy="nano", prompt="s", descriptions={a: a for a in ACTIONS}
 
 
 def step(rollout, tool, **changes):
-    row = {"rollout_id": rollout, "step_idx": 1, "question_id": int(rollout[1]), "sample_id": 0, "thought": "t", "tool_name": tool}
-    row |= {"action_query": "x", "observation": "seen", "observation_ok": True, "viable": 1, "rule": "best", "usage": [0] * 9}
+    row = {
+        "rollout_id": rollout,
+        "step_idx": 1,
+        "question_id": int(rollout[1]),
+        "sample_id": 0,
+        "thought": "t",
+        "tool_name": tool,
+    }
+    row |= {
+        "action_query": "x",
+        "observation": "seen",
+        "observation_ok": True,
+        "viable": 1,
+        "rule": "best",
+        "usage": [0] * 9,
+    }
     return row | {"done": True, "is_correct": True} | changes
 
 
@@ -24,7 +38,14 @@ def fork(rollout, scores, step_idx=1, **changes):
     base = {"rollout_id": rollout, "step_idx": step_idx}
     candidates = [
         base
-        | {"tool_name": a, "question_id": int(rollout[1]), "sample_id": 0, "policy": "p", "thought": "t", "finish": "stop"}
+        | {
+            "tool_name": a,
+            "question_id": int(rollout[1]),
+            "sample_id": 0,
+            "policy": "p",
+            "thought": "t",
+            "finish": "stop",
+        }
         | {"action_query": "x", "thought_ids": [11, 12], "action_ids": [20 + i, 3]}
         | changes
         for i, a in enumerate(ACTIONS)
@@ -39,7 +60,9 @@ def run(tmp_path, steps, forks, **changes):
         "candidates": tables.from_rows("candidates", [c for f in forks for c in f[0]]),
         "scores": tables.from_rows("scores", [s for f in forks for s in f[1]]),
     }
-    context = Context(model=lambda: (models.open_model("nano", "float32", "cpu"), models.open_tokenizer("nano")), scratch=tmp_path)
+    context = Context(
+        model=lambda: (models.open_model("nano", "float32", "cpu"), models.open_tokenizer("nano")), scratch=tmp_path
+    )
     made = STAGE.run(inputs, SETTINGS.model_copy(update=changes), context)
     tables.check(made["updates"], "updates", "made")
     return tables.check(made["credit"], "credit", "made").to_pylist(), made
@@ -49,7 +72,10 @@ def test_every_step_has_its_row_and_what_it_was_trained_on(tmp_path):
     forks = [fork("q1-s0", {"search": 7, "cot": 10}), fork("q2-s0", {"search": 6})]
     rows, made = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search", is_correct=False)], forks)
     # quality 1 * 0.7; rarity 0.3 * 1 (nothing taken yet); correctness 0.3
-    assert [(r["quality"], r["rarity"], r["correctness"]) for r in rows] == [pytest.approx((0.7, 0.3, 0.3)), pytest.approx((0.6, 0.3, 0.0))]
+    assert [(r["quality"], r["rarity"], r["correctness"]) for r in rows] == [
+        pytest.approx((0.7, 0.3, 0.3)),
+        pytest.approx((0.6, 0.3, 0.0)),
+    ]
     assert [r["reward"] for r in rows] == [r["advantage"] for r in rows] == pytest.approx([1.3, 0.9])
     assert [r["trained_tokens"] for r in rows] == [2, 2]
     assert (made["adapter"] / "adapter_model.safetensors").exists()
@@ -88,7 +114,9 @@ def test_what_is_not_trained_on_says_why(tmp_path, taken, judged, candidate, why
 
 def test_the_last_step_is_trained_like_the_others(tmp_path):
     forks = [fork("q1-s0", {"search": 8}), fork("q1-s0", {"cot": 8}, step_idx=2)]
-    rows, _ = run(tmp_path, [step("q1-s0", "search", done=False, is_correct=None), step("q1-s0", "cot", step_idx=2)], forks)
+    rows, _ = run(
+        tmp_path, [step("q1-s0", "search", done=False, is_correct=None), step("q1-s0", "cot", step_idx=2)], forks
+    )
     # Correctness is the rollout's: known at its end, it counts for both steps.
     assert [r["correctness"] for r in rows] == pytest.approx([0.3, 0.3])
     assert [r["advantage"] for r in rows] == pytest.approx([1.4, 1.4])
@@ -109,7 +137,9 @@ def test_the_tokens_are_those_that_synth_put_to_the_policy(tmp_path, monkeypatch
 
     seen = []
     real = trainer.fit
-    monkeypatch.setattr(trainer, "fit", lambda model, pad, items, *rest: seen.extend(items) or real(model, pad, items, *rest))
+    monkeypatch.setattr(
+        trainer, "fit", lambda model, pad, items, *rest: seen.extend(items) or real(model, pad, items, *rest)
+    )
     run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
     tokenizer = models.open_tokenizer("nano")
     text = tokenizer.decode(seen[0].prompt_ids)

@@ -16,16 +16,15 @@ NANO_SAYS = (
 
 def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Accuracy and tool-choice entropy per policy, with 95 % intervals."""
-    table = Table(title="Policies on unseen questions", title_justify="left")
-    for name in ("policy", "accuracy", "95 %", "tool entropy", "95 %", "unanswered", "steps", "n"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    table = Table(title="Policies on unseen questions (95 % intervals)", title_justify="left")
+    table.add_column("policy")
+    for name in ("accuracy", "tool entropy, bits", "no answer", "steps", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, s in summaries.items():
         table.add_row(
             name,
-            f"{s.accuracy:.1%}",
-            f"{s.accuracy_ci[0]:.1%} - {s.accuracy_ci[1]:.1%}",
-            f"{s.tool_entropy_bits:.2f} bits",
-            f"{s.tool_entropy_ci[0]:.2f} - {s.tool_entropy_ci[1]:.2f}",
+            f"{s.accuracy:.1%} ({s.accuracy_ci[0]:.1%} - {s.accuracy_ci[1]:.1%})",
+            f"{s.tool_entropy_bits:.2f} ({s.tool_entropy_ci[0]:.2f} - {s.tool_entropy_ci[1]:.2f})",
             str(s.unanswered),
             f"{s.steps_per_question:.2f}",
             str(s.n),

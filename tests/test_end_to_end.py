@@ -1,0 +1,178 @@
+"""The real thing, small: the embedded policy, judge and tools through the command line, and what a kill leaves."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from support import ROOT, SHARED
+
+pytestmark = pytest.mark.slow
+
+SMALL = ["--set", "synth.limit=56", "--set", "eval.limit=56", "--set", "train.epochs=1"]
+ROUNDS = ["--set", "eval.policies=['base']", "--set", "synth.steps=3"]
+MMLU = SHARED / "mmlu_pro" / "test.parquet"
+
+
+def command(*args, data):
+    return [sys.executable, "-m", "sparkctl", *args, "--data", str(data)]
+
+
+def sparkctl(*args, data):
+    done = subprocess.run(command(*args, data=data), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tables_of(data):
+    """Name in the run -> bytes, adapters included."""
+    files = [p for link in (data / "default").iterdir() for p in ([link] if link.is_file() else link.rglob("*"))]
+    return {
+        str(p.relative_to(data / "default")): p.read_bytes() for p in files if p.is_file() and p.name != "runs.jsonl"
+    }
+
+
+def log_of(data):
+    return [json.loads(line) for line in (data / "default" / "runs.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small run of everything, and what it printed for programs."""
+    data = tmp_path_factory.mktemp("finished")
+    return data, json.loads(sparkctl("run", "--json", *SMALL, data=data))
+
+
+def test_a_run_gives_every_policys_numbers_and_every_table(finished):
+    data, result = finished
+    assert list(result["policies"]) == ["base", "sft_best", "sft_selected", "spark"]
+    for policy in result["policies"].values():
+        assert policy["n"] == 56
+        assert 0 <= policy["accuracy_ci"][0] <= policy["accuracy"] <= policy["accuracy_ci"][1] <= 1
+        assert 0 < policy["tool_entropy_bits"] < 3.17
+        assert len(policy["accuracy_by_category"]) == 14
+    names = {p.name for p in (data / "default").iterdir()}
+    assert {f"{t}.{i}.parquet" for t in ("candidates", "scores", "steps") for i in range(1, 6)} <= names
+    assert {"adapter.spark", "updates.spark.parquet", "credit.spark.parquet", "answers.spark.parquet"} <= names
+
+
+def test_a_second_run_makes_nothing_in_under_three_seconds(finished):
+    data, first = finished
+    times = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        again = json.loads(sparkctl("run", "--json", *SMALL, data=data))
+        times.append(time.perf_counter() - begun)
+    assert again["made"] == []
+    assert again["policies"] == first["policies"]
+    assert min(times) < 3, times
+
+
+def test_the_same_recipe_gives_the_same_bytes_elsewhere(finished, tmp_path):
+    data, _ = finished
+    sparkctl("run", *SMALL, data=tmp_path)
+    one, two = tables_of(data), tables_of(tmp_path)
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_a_changed_threshold_reuses_step_one_and_repeats_no_call(finished, tmp_path):
+    data, _ = finished
+    changed = [*SMALL, "--set", "select.threshold=8.5", "--run", "strict"]
+    plan = {p["node"]: p for p in json.loads(sparkctl("plan", "--json", *changed, data=data))}
+    assert not any(plan[n]["runs"] for n in ("synth.1", "judge.1", "eval.base"))
+    assert plan["select.1"]["runs"]
+    in_place = json.loads(sparkctl("plan", "--json", *SMALL, "--set", "select.threshold=8.5", data=data))
+    assert {p["node"]: p["why"] for p in in_place}["select.1"] == "threshold changed 6.0 -> 8.5"
+    sparkctl("run", *changed, data=data)
+    log = [json.loads(line) for line in (data / "strict" / "runs.jsonl").read_text().splitlines()]
+    again = next(r for r in log if r["node"] == "judge.2")
+    assert again["remembered"] > 0
+
+
+@pytest.mark.parametrize("stage", ["synth", "judge"])
+def test_after_kill_9_no_remembered_call_is_repeated_and_the_tables_are_the_same(tmp_path, stage):
+    """Killed as soon as half of the stage's calls of round 1 are in memory."""
+    many = ["--set", "synth.limit=560", *ROUNDS, "--set", "eval.limit=14"]
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    sparkctl(
+        "synth" if stage == "judge" else "plan", *(["--step", "1"] if stage == "judge" else []), *many, data=killed
+    )
+    base = replies(killed)
+    process = subprocess.Popen(
+        command("run", *many, data=killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while replies(killed) < base + 128:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = replies(killed) - base
+    assert not list((killed / "store").glob(f"{'candidates' if stage == 'synth' else 'scores'}.1-*.parquet")), (
+        "killed too late"
+    )
+    sparkctl("run", *many, data=killed)
+    first = next(r for r in log_of(killed) if r["node"] == f"{stage}.1")
+    assert first["remembered"] == kept
+    assert first["asked"] + first["remembered"] == (560 if stage == "judge" else 1120)
+    sparkctl("run", *many, data=undisturbed)
+    one, two = tables_of(killed), tables_of(undisturbed)
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def replies(data):
+    path = data / "memory.sqlite"
+    if not path.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as db:
+            return db.execute("SELECT count(*) FROM replies").fetchone()[0]
+    except sqlite3.OperationalError:  # being created
+        return 0
+
+
+def test_a_stage_can_be_swapped_for_another_program(finished, tmp_path):
+    """Scores halved by another program: select on explicit files obeys them."""
+    data, _ = finished
+    paths = {
+        t: sparkctl("path", t, *(["--step", "1"] if t != "questions" else []), data=data).strip()
+        for t in ("questions", "candidates", "scores")
+    }
+    table = pq.read_table(paths["scores"]).to_pandas()
+    table["score"] = table["score"] / 2
+    table.to_parquet(tmp_path / "scores.parquet", index=False)
+    out = tmp_path / "steps.parquet"
+    sparkctl(
+        "select", "--step", "1", "--read", f"questions={paths['questions']}", "--read", f"candidates={paths['candidates']}",
+        "--read", f"scores={tmp_path / 'scores.parquet'}", "--write", str(out), data=data,
+    )  # fmt: skip
+    steps = pq.read_table(out)
+    assert set(steps["viable"].to_pylist()) == {0}
+    assert set(steps["rule"].to_pylist()) == {"none_viable:best"}
+
+
+@pytest.mark.skipif(not MMLU.exists(), reason="shared/data/mmlu_pro is not here")
+def test_real_mmlu_pro_goes_through_every_stage(tmp_path):
+    args = [
+        "--set",
+        f"synth.questions={MMLU}",
+        "--set",
+        "synth.limit=28",
+        "--set",
+        "eval.limit=14",
+        "--set",
+        "train.min_score=0",
+        "--run",
+        "mmlu",
+    ]
+    result = json.loads(sparkctl("run", "--json", *args, data=tmp_path))
+    assert {p["n"] for p in result["policies"].values()} == {14}
+    steps = pq.read_table(tmp_path / "mmlu" / "steps.1.parquet")
+    assert len(steps) == 28
+    assert len({r for r in steps["question_id"].to_pylist()}) == 28
