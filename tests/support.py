@@ -35,6 +35,24 @@ def questions_table(n: int = 4) -> pa.Table:
     return tables.from_rows("questions", [question(i + 1) for i in range(n)])
 
 
+def step_row(rollout_id: str = "q1-s0", **changes: Any) -> dict[str, Any]:
+    """A row of the steps table, for a rollout of question 1 to 9."""
+    row = {"rollout_id": rollout_id, "step_idx": 1, "question_id": int(rollout_id[1]), "sample_id": 0, "thought": "t"}
+    row |= {"tool_name": "search", "action_query": "x", "observation": "seen", "observation_ok": True}
+    return row | {"viable": 1, "rule": "best", "usage": [0] * 9, "done": False} | changes
+
+
+def fork_rows(
+    rollout_id: str, scores: dict[str, float], step_idx: int = 1, queries: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(candidates, scores) of one state; actions without a score are null."""
+    base = {"rollout_id": rollout_id, "step_idx": step_idx}
+    common = base | {"question_id": int(rollout_id[1]), "sample_id": 0, "policy": "p", "thought": "t", "finish": "stop"}
+    candidates = [common | {"tool_name": a, "action_query": (queries or {}).get(a, f"ask {a}")} for a in ACTIONS]
+    judged = [base | {"tool_name": a, "judge": "j", "score": scores.get(a), "votes": 1} for a in ACTIONS]
+    return candidates, judged
+
+
 class FakeWorld:
     """Ports that answer from the request's digest alone, and count what they are asked.
 

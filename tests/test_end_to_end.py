@@ -10,6 +10,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+
 from support import ROOT, SHARED
 
 pytestmark = pytest.mark.slow

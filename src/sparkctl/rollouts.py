@@ -12,6 +12,9 @@ from sparkctl.errors import SparkError
 from sparkctl.ids import rollout_id
 from sparkctl.ports import Reply
 
+CandidateKey = tuple[str, int, str]
+"""(rollout_id, step_idx, tool_name)"""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -63,6 +66,21 @@ def observed(reply: Reply) -> dict[str, Any]:
     if reply.body is None:
         return {"observation": f"error: {reply.error}", "observation_ok": False, "error": reply.error}
     return {"observation": reply.body["text"], "observation_ok": reply.body["ok"]}
+
+
+def mean_scores(scores: pa.Table) -> dict[CandidateKey, float | None]:
+    """Candidate -> its mean score over the judges; None where no judge scored it."""
+    given: dict[CandidateKey, list[float]] = {}
+    for row in scores.to_pylist():
+        kept = given.setdefault(key_of(row), [])
+        if row["score"] is not None:
+            kept.append(row["score"])
+    return {key: sum(kept) / len(kept) if kept else None for key, kept in given.items()}
+
+
+def key_of(row: Mapping[str, Any]) -> CandidateKey:
+    """What tells one candidate from all others."""
+    return row["rollout_id"], row["step_idx"], row["tool_name"]
 
 
 def answer_of(

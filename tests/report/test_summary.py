@@ -9,7 +9,14 @@ from sparkctl.report.summary import bootstrap_entropy, entropy_bits, summarise, 
 
 
 def answer(question_id, correct, tools, **changes):
-    row = {"policy": "p", "question_id": question_id, "sample_id": 0, "category": "math", "tools": tools, "failed_calls": 0}
+    row = {
+        "policy": "p",
+        "question_id": question_id,
+        "sample_id": 0,
+        "category": "math",
+        "tools": tools,
+        "failed_calls": 0,
+    }
     return row | {"steps": len(tools) + 1, "output": "", "answer": "A", "is_correct": correct} | changes
 
 

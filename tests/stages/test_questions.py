@@ -3,13 +3,13 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import SHARED, question
 
 from sparkctl import store, tables
 from sparkctl.episode import CATEGORIES
 from sparkctl.errors import SparkError
 from sparkctl.stage import Context
 from sparkctl.stages.questions import STAGE, Questions, content
+from support import SHARED, question
 
 MMLU = SHARED / "mmlu_pro" / "test.parquet"
 VALIDATION = SHARED / "mmlu_pro" / "validation.parquet"

@@ -8,30 +8,10 @@ from sparkctl.errors import SparkError
 from sparkctl.stage import Context
 from sparkctl.stages.select import STAGE, Select
 from sparkctl.tools.settings import Tools
-from support import FakeWorld, questions_table
+from support import FakeWorld, fork_rows, questions_table
 
 TOOLS = Tools(descriptions={a: a for a in ACTIONS})
 SETTINGS = Select(tools=TOOLS, steps=3)
-
-
-def state(rollout, scores, step=1, queries=None):
-    """(candidates, scores) of one state; actions without a score are null."""
-    base = {"rollout_id": rollout, "step_idx": step}
-    candidates = [
-        base
-        | {
-            "tool_name": a,
-            "question_id": int(rollout[1]),
-            "sample_id": 0,
-            "policy": "p",
-            "thought": "t",
-            "finish": "stop",
-        }
-        | {"action_query": (queries or {}).get(a, f"ask {a}")}
-        for a in ACTIONS
-    ]
-    judged = [base | {"tool_name": a, "judge": "j", "score": scores.get(a), "votes": 1} for a in ACTIONS]
-    return candidates, judged
 
 
 def run(*states, settings=SETTINGS, steps=None, world=None):
@@ -49,7 +29,7 @@ def run(*states, settings=SETTINGS, steps=None, world=None):
 
 def test_a_tool_is_run_and_its_observation_kept():
     world = FakeWorld()
-    row = run(state("q1-s0", {"search": 7, "cot": 3}), world=world)[0]
+    row = run(fork_rows("q1-s0", {"search": 7, "cot": 3}), world=world)[0]
     assert world.asked["tools"] == [{"tool_name": "search", "query": "ask search"}]
     wanted = {
         "tool_name": "search",
@@ -70,10 +50,10 @@ def test_a_tool_is_run_and_its_observation_kept():
 
 def test_usage_goes_on_from_the_rounds_before():
     world = FakeWorld()
-    earlier = run(state("q1-s0", {"search": 9}), state("q2-s0", {"search": 9}), world=world)
+    earlier = run(fork_rows("q1-s0", {"search": 9}), fork_rows("q2-s0", {"search": 9}), world=world)
     rows = run(
-        state("q1-s0", {"search": 9, "static_kb": 6}, step=2),
-        state("q2-s0", {"search": 9, "static_kb": 6, "wikipedia": 6}, step=2),
+        fork_rows("q1-s0", {"search": 9, "static_kb": 6}, step_idx=2),
+        fork_rows("q2-s0", {"search": 9, "static_kb": 6, "wikipedia": 6}, step_idx=2),
         settings=SETTINGS.model_copy(update={"step": 2}),
         steps=earlier,
     )
@@ -87,30 +67,30 @@ def test_usage_goes_on_from_the_rounds_before():
 )
 def test_an_answer_ends_the_rollout(answer, letter, correct):
     world = FakeWorld()
-    row = run(state("q1-s0", {"cot": 10}, queries={"cot": f"so Answer: {answer}"}), world=world)[0]
+    row = run(fork_rows("q1-s0", {"cot": 10}, queries={"cot": f"so Answer: {answer}"}), world=world)[0]
     assert (row["done"], row["final_answer_parsed"], row["is_correct"]) == (True, letter, correct)
     assert world.asked["tools"] == []
 
 
 def test_cot_without_an_answer_goes_on():
-    row = run(state("q1-s0", {"cot": 10}))[0]
+    row = run(fork_rows("q1-s0", {"cot": 10}))[0]
     assert (row["done"], row["observation"], row["is_correct"]) == (False, "continue", None)
 
 
 def test_the_last_step_ends_the_rollout_unanswered_and_so_not_correct():
-    row = run(state("q1-s0", {"search": 9}, step=3), settings=SETTINGS.model_copy(update={"step": 3}))[0]
+    row = run(fork_rows("q1-s0", {"search": 9}, step_idx=3), settings=SETTINGS.model_copy(update={"step": 3}))[0]
     assert (row["done"], row["final_answer_parsed"], row["is_correct"]) == (True, None, False)
 
 
 def test_nothing_viable_takes_the_best_and_says_so_or_ends():
-    best = run(state("q1-s0", {"search": 4, "cot": 5}))[0]
+    best = run(fork_rows("q1-s0", {"search": 4, "cot": 5}))[0]
     assert (best["tool_name"], best["rule"], best["viable"]) == ("cot", "none_viable:best", 0)
-    ended = run(state("q1-s0", {"search": 4}), settings=SETTINGS.model_copy(update={"when_none_viable": "end"}))[0]
+    ended = run(fork_rows("q1-s0", {"search": 4}), settings=SETTINGS.model_copy(update={"when_none_viable": "end"}))[0]
     assert (ended["tool_name"], ended["done"], ended["error"]) == (None, True, "no score reaches the threshold 6.0")
 
 
 def test_a_state_without_scores_ends_with_its_reason():
-    row = run(state("q1-s0", {}))[0]
+    row = run(fork_rows("q1-s0", {}))[0]
     assert (row["tool_name"], row["done"], row["is_correct"], row["error"]) == (
         None,
         True,
@@ -122,7 +102,7 @@ def test_a_state_without_scores_ends_with_its_reason():
 def test_a_tool_port_that_fails_is_an_observation_and_an_error():
     world = FakeWorld()
     world.fail = lambda port, request: "time out"
-    row = run(state("q1-s0", {"search": 9}), world=world)[0]
+    row = run(fork_rows("q1-s0", {"search": 9}), world=world)[0]
     assert (row["observation"], row["observation_ok"], row["error"], row["done"]) == (
         "error: time out",
         False,
@@ -132,14 +112,14 @@ def test_a_tool_port_that_fails_is_an_observation_and_an_error():
 
 
 def test_several_judges_are_averaged():
-    candidates, scores = state("q1-s0", {"search": 10, "wikipedia": 7})
+    candidates, scores = fork_rows("q1-s0", {"search": 10, "wikipedia": 7})
     second = [s | {"judge": "k", "score": {"search": 1, "wikipedia": 7}.get(s["tool_name"])} for s in scores]
     row = run((candidates, scores + second))[0]
     assert (row["tool_name"], row["chosen_score"]) == ("wikipedia", 7.0)
 
 
 def test_candidates_without_a_row_in_scores_are_named():
-    candidates, scores = state("q1-s0", {"search": 7})
+    candidates, scores = fork_rows("q1-s0", {"search": 7})
     with pytest.raises(
         SparkError, match="scores: no row for rollout_id=q1-s0, step_idx=1, tool_name=cot; judge it first"
     ):

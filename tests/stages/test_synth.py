@@ -4,7 +4,7 @@ from sparkctl import tables
 from sparkctl.episode import ACTIONS
 from sparkctl.stage import Context
 from sparkctl.stages.synth import STAGE, Synth
-from support import FakeWorld, question, questions_table
+from support import FakeWorld, question, questions_table, step_row
 
 SETTINGS = Synth(policy="p", prompt="Use:\n{tools}", descriptions={a: f"does {a}" for a in ACTIONS}, samples=2)
 
@@ -12,26 +12,6 @@ SETTINGS = Synth(policy="p", prompt="Use:\n{tools}", descriptions={a: f"does {a}
 def run(inputs, settings=SETTINGS, world=None):
     world = world or FakeWorld()
     return STAGE.run(inputs, settings, Context(policy=lambda adapter: world.policy))["candidates"], world
-
-
-def step(rollout_id="q1-s0", **changes):
-    row = {
-        "rollout_id": rollout_id,
-        "step_idx": 1,
-        "question_id": 1,
-        "sample_id": 0,
-        "thought": "t",
-        "tool_name": "search",
-    }
-    row |= {
-        "action_query": "x",
-        "observation": "seen",
-        "observation_ok": True,
-        "viable": 1,
-        "rule": "best",
-        "usage": [0] * 9,
-    }
-    return row | {"done": False} | changes
 
 
 def test_every_rollout_gets_its_nine_candidates_in_order():
@@ -71,7 +51,7 @@ def test_samples_of_a_question_differ_in_their_seed_only():
 
 
 def test_a_finished_rollout_is_left_alone_and_the_other_sees_its_steps():
-    steps = tables.from_rows("steps", [step(done=True), step("q1-s1", sample_id=1)])
+    steps = tables.from_rows("steps", [step_row(done=True), step_row("q1-s1", sample_id=1)])
     table, world = run({"questions": questions_table(1), "steps": steps}, SETTINGS.model_copy(update={"step": 2}))
     assert set(table["rollout_id"].to_pylist()) == {"q1-s1"}
     assert set(table["step_idx"].to_pylist()) == {2}
@@ -82,7 +62,7 @@ def test_a_finished_rollout_is_left_alone_and_the_other_sees_its_steps():
 
 
 def test_steps_count_in_their_order_whatever_the_order_of_rows():
-    rows = [step(step_idx=2, action_query="second"), step(action_query="first")]
+    rows = [step_row(step_idx=2, action_query="second"), step_row(action_query="first")]
     _, world = run(
         {"questions": questions_table(1), "steps": tables.from_rows("steps", rows)},
         SETTINGS.model_copy(update={"samples": 1}),
@@ -106,7 +86,7 @@ def test_a_failed_call_is_nine_rows_with_the_error():
 
 
 def test_with_every_rollout_finished_the_table_is_empty_and_nothing_is_asked():
-    steps = tables.from_rows("steps", [step(done=True), step("q1-s1", sample_id=1, done=True)])
+    steps = tables.from_rows("steps", [step_row(done=True), step_row("q1-s1", sample_id=1, done=True)])
     table, world = run({"questions": tables.from_rows("questions", [question(1)]), "steps": steps})
     assert len(table) == 0
     assert world.asked["policy"] == []

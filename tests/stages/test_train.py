@@ -1,7 +1,6 @@
 """What must hold of train: which step is trained on which action, why others are dropped, the tokens as synth put them."""
 
 import pytest
-from support import questions_table
 
 from sparkctl import chat, tables
 from sparkctl.backends import models
@@ -9,48 +8,20 @@ from sparkctl.episode import ACTIONS, THOUGHT
 from sparkctl.errors import SparkError
 from sparkctl.stage import Context
 from sparkctl.stages.train import STAGE, Train
+from support import fork_rows, questions_table, step_row
 
 SETTINGS = Train(policy="nano", prompt="s", descriptions={a: a for a in ACTIONS}, epochs=1, lora_r=2, baseline="none")
 
 
 def step(rollout, tool, **changes):
-    row = {
-        "rollout_id": rollout,
-        "step_idx": 1,
-        "question_id": int(rollout[1]),
-        "sample_id": 0,
-        "thought": "t",
-        "tool_name": tool,
-    }
-    row |= {
-        "action_query": "x",
-        "observation": "seen",
-        "observation_ok": True,
-        "viable": 1,
-        "rule": "best",
-        "usage": [0] * 9,
-    }
-    return row | {"done": True, "is_correct": True} | changes
+    return step_row(rollout, tool_name=tool, **({"done": True, "is_correct": True} | changes))
 
 
 def fork(rollout, scores, step_idx=1, **changes):
-    """(candidates, scores) of a state; every action's ids are [20 + its index, 3]."""
-    base = {"rollout_id": rollout, "step_idx": step_idx}
-    candidates = [
-        base
-        | {
-            "tool_name": a,
-            "question_id": int(rollout[1]),
-            "sample_id": 0,
-            "policy": "p",
-            "thought": "t",
-            "finish": "stop",
-        }
-        | {"action_query": "x", "thought_ids": [11, 12], "action_ids": [20 + i, 3]}
-        | changes
-        for i, a in enumerate(ACTIONS)
-    ]
-    return candidates, [base | {"tool_name": a, "judge": "j", "score": scores.get(a), "votes": 1} for a in ACTIONS]
+    """A state whose every action's ids are [20 + its index, 3]."""
+    candidates, judged = fork_rows(rollout, scores, step_idx)
+    ids = {a: {"thought_ids": [11, 12], "action_ids": [20 + i, 3]} for i, a in enumerate(ACTIONS)}
+    return [c | ids[c["tool_name"]] | changes for c in candidates], judged
 
 
 def run(tmp_path, steps, forks, **changes):

@@ -34,24 +34,27 @@ def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
 
 def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Share of each action among the choices, per policy."""
-    table = Table(title="Tool mix (share of choices, the answering cot left out)", title_justify="left")
-    table.add_column("action")
-    for name in summaries:
-        table.add_column(name, justify="right")
-    for action in ACTIONS:
-        table.add_row(action, *(f"{s.tool_share.get(action, 0):.1%}" for s in summaries.values()))
-    console.print(table)
+    rows = {action: [s.tool_share.get(action) for s in summaries.values()] for action in ACTIONS}
+    _shares(console, "Tool mix (share of choices, the answering cot left out)", "action", list(summaries), rows)
 
 
 def categories(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Accuracy per category and policy."""
-    table = Table(title="Accuracy by category", title_justify="left")
-    table.add_column("category")
-    for name in summaries:
+    names = sorted({c for s in summaries.values() for c in s.accuracy_by_category})
+    rows = {name: [s.accuracy_by_category.get(name) for s in summaries.values()] for name in names}
+    _shares(console, "Accuracy by category", "category", list(summaries), rows)
+
+
+def _shares(
+    console: Console, title: str, first: str, policies: Sequence[str], rows: Mapping[str, Sequence[float | None]]
+) -> None:
+    """A table of percentages, one column per policy."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in policies:
         table.add_column(name, justify="right")
-    for category in sorted({c for s in summaries.values() for c in s.accuracy_by_category}):
-        shares = (s.accuracy_by_category.get(category) for s in summaries.values())
-        table.add_row(category, *("" if share is None else f"{share:.0%}" for share in shares))
+    for name, shares in rows.items():
+        table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares))
     console.print(table)
 
 

@@ -70,21 +70,17 @@ def run(inputs: Inputs, settings: Select, context: Context) -> Outputs:
 
 def _matrix(groups: list[list[dict[str, Any]]], scores: Any) -> NDArray[np.float64]:
     """(state, action): mean score over the judges, NaN where there is none."""
-    given: dict[tuple[str, int, str], list[float]] = {}
-    for row in scores.to_pylist():
-        kept = given.setdefault((row["rollout_id"], row["step_idx"], row["tool_name"]), [])
-        if row["score"] is not None:
-            kept.append(row["score"])
+    given = rollouts.mean_scores(scores)
     matrix = np.full((len(groups), len(ACTIONS)), np.nan)
     for i, group in enumerate(groups):
         for row in group:
-            key = (row["rollout_id"], row["step_idx"], row["tool_name"])
+            rollout, step, tool = key = rollouts.key_of(row)
             if key not in given:
                 raise SparkError(
-                    f"scores: no row for rollout_id={key[0]}, step_idx={key[1]}, tool_name={key[2]}; judge it first"
+                    f"scores: no row for rollout_id={rollout}, step_idx={step}, tool_name={tool}; judge it first"
                 )
-            if row["error"] is None and given[key]:
-                matrix[i, ACTIONS.index(row["tool_name"])] = sum(given[key]) / len(given[key])
+            if row["error"] is None and given[key] is not None:
+                matrix[i, ACTIONS.index(tool)] = given[key]
     return matrix
 
 

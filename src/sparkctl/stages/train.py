@@ -150,15 +150,11 @@ def _weights(settings: Train) -> rewards.Weights:
 
 def _forks(candidates: Any, scores: Any) -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
     """State -> action -> its candidate row and mean score over the judges (None: not judged)."""
-    given: dict[tuple[str, int, str], list[float]] = {}
-    for row in scores.to_pylist():
-        if row["score"] is not None:
-            given.setdefault((row["rollout_id"], row["step_idx"], row["tool_name"]), []).append(row["score"])
+    given = rollouts.mean_scores(scores)
     forks: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     for row in candidates.to_pylist():
-        found = given.get((row["rollout_id"], row["step_idx"], row["tool_name"]))
-        score = sum(found) / len(found) if found else None
-        forks.setdefault((row["rollout_id"], row["step_idx"]), {})[row["tool_name"]] = {"row": row, "score": score}
+        fork = forks.setdefault((row["rollout_id"], row["step_idx"]), {})
+        fork[row["tool_name"]] = {"row": row, "score": given.get(rollouts.key_of(row))}
     return forks
 
 

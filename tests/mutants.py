@@ -1,0 +1,97 @@
+"""Plants faults one by one in a copy of the source; the named tests must catch each. Run: make mutants
+
+A mutant that lives means that its fault could be in the product and no test would say so. Exit code 1 then.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Mutant(NamedTuple):
+    """A fault: in `file`, `old` (which must occur exactly once) becomes `new`; `tests` must fail."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant("a failed write leaves its half-written file", "store.py", "        remove(temporary)\n", "        pass\n", "test_store.py"),
+    Mutant("a table is written without being checked", "store.py", '    table = tables.check(table, name, f"what would be {path.name}", may_be_empty=True)\n', "", "test_store.py"),
+    Mutant("the provenance is left out of the footer", "store.py", '{"table": name} | provenance', '{"table": name}', "test_store.py"),
+    Mutant("gc takes what another run uses", "store.py", 'self.root.glob("*/*")', 'self.run.glob("*")', "test_store.py"),
+    Mutant("a stage that is up to date runs again", "pipeline.py", "        return fate\n    return replace(fate, runs=True", "        pass\n    return replace(fate, runs=True", "test_pipeline.py"),
+    Mutant("the bytes of the inputs do not enter the key", "pipeline.py", '        "inputs": inputs,', '        "inputs": {},', "test_pipeline.py"),
+    Mutant("the stage's version does not enter the key", "pipeline.py", '        "version": node.stage.version,', '        "version": 0,', "test_pipeline.py"),
+    Mutant("the model does not enter the key", "pipeline.py", '        "identities": node.identities,', '        "identities": {},', "test_pipeline.py"),
+    Mutant("knobs enter the key", "settings.py", "if k not in self.knobs}", "if k}", "test_pipeline.py test_recipe.py"),
+    Mutant("an unknown setting is taken without a word", "settings.py", 'extra="forbid"', 'extra="ignore"', "test_recipe.py"),
+    Mutant("failures are remembered", "ports.py", "if reply.error is None})", "if reply})", "test_ports.py"),
+    Mutant("the scope does not enter memory's digest", "ports.py", "digest([scope, request])", "digest([request])", "test_ports.py"),
+    Mutant("a score at the threshold is not viable", "selection.py", "scores >= threshold", "scores > threshold", "test_selection.py"),
+    Mutant("usage is not counted as choices are made", "selection.py", "counts[pick] += 1", "counts[pick] += 0", "test_selection.py"),
+    Mutant("ties go to the lower score", "selection.py", '        order = _preferred(scores[part], "best")', '        order = _preferred(scores[part], "lowest_viable")', "test_selection.py"),
+    Mutant("usage of the rounds before is forgotten", "stages/select.py", '_usage(inputs.get("steps"))', "_usage(None)", "stages/test_select.py"),
+    Mutant("a failed judge scores zero", "stages/judge.py", "if scored else None,\n        \"reason\"", "if scored else 0.0,\n        \"reason\"", "stages/test_judge.py"),
+    Mutant("a rollout goes on after its answer", "stages/select.py", "done = written is not None or", "done = written is None and", "stages/test_select.py"),
+    Mutant("an observation keeps its lines and can forge an action", "episode.py", 'flat = " ".join(text.split())', "flat = text", "test_episode.py"),
+    Mutant("the first answer of a cot counts, not the last", "episode.py", "action_query.rsplit(ANSWER, 1)", "action_query.split(ANSWER, 1)", "test_episode.py"),
+    Mutant("any action may answer", "episode.py", "if tool_name != COT or", "if", "test_episode.py"),
+    Mutant("the index counts where it contradicts the letter", "rollouts.py", 'LETTERS[matched.option] == question["answer"]', 'matched.option == question["answer_index"]', "test_rollouts.py"),
+    Mutant("evaluation asks training questions", "stages/questions.py", "if content(q) not in taken]", "if q]", "stages/test_questions.py"),
+    Mutant("common tools are rewarded, not rare ones", "objective/rewards.py", "-math.log(share)", "1 + math.log(share)", "objective/test_rewards.py"),
+    Mutant("correctness is paid to wrong rollouts", "objective/rewards.py", "float(correct)", "1.0", "objective/test_rewards.py"),
+    Mutant("the last step of a rollout earns no correctness", "stages/train.py", 'bool(rows[-1]["is_correct"])', 'bool(rows[0]["is_correct"])', "stages/test_train.py"),
+    Mutant("the clipped surrogate takes the larger side", "objective/losses.py", "torch.minimum(ratios", "torch.maximum(ratios", "objective/test_losses.py"),
+    Mutant("loss falls on a prompt token", "objective/batches.py", "torch.arange(start - 1, start + n - 1)", "torch.arange(start - 2, start + n - 2)", "objective/test_batches.py"),
+    Mutant("the old policy is the one in training", "objective/trainer.py", "torch.no_grad(), model.disable_adapter()", "torch.no_grad()", "objective/test_trainer.py"),
+    Mutant("micro-batches are averaged as if they were of one size", "objective/trainer.py", "(loss.sum() / len(items)).backward()", "loss.mean().backward()", "objective/test_trainer.py"),
+    Mutant("a sampled token depends on its neighbours", "backends/transformers_engine.py", "s.draw() for s in sequences", "sequences[0].draw() for s in sequences", "backends/test_transformers_engine.py"),
+    Mutant("padding is attended to", "backends/transformers_engine.py", "[0] * (width - len(p.ids)) + [1]", "[1] * (width - len(p.ids)) + [1]", "backends/test_transformers_engine.py"),
+]  # fmt: skip
+
+
+def caught(mutant: Mutant, folder: Path) -> bool:
+    """Whether the tests fail on a copy of the source with the fault in it."""
+    source = folder / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    path = source / "sparkctl" / mutant.file
+    text = path.read_text()
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.file}: {mutant.old!r} occurs {text.count(mutant.old)} times; mend tests/mutants.py")
+    path.write_text(text.replace(mutant.old, mutant.new))
+    tests = [str(ROOT / "tests" / name) for name in mutant.tests.split()]
+    # The copy comes first on the path, before the installed package.
+    environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{mutant.what}: pytest did not run\n{done.stdout}{done.stderr}")
+    return done.returncode == 1
+
+
+def main() -> None:
+    """Try every mutant whose text contains the words given; report those that live."""
+    chosen = [m for m in MUTANTS if all(word in f"{m.what} {m.file}" for word in sys.argv[1:])]
+    alive = []
+    for mutant in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            dead = caught(mutant, Path(folder))
+        print(f"{'caught' if dead else 'LIVES '}  {mutant.file}: {mutant.what}", flush=True)
+        if not dead:
+            alive.append(mutant)
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} planted faults were caught")
+    raise SystemExit(bool(alive))
+
+
+if __name__ == "__main__":
+    main()
