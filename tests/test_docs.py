@@ -1,5 +1,6 @@
 """The README speaks the truth: its commands exist, its options are known, its tables are the contract's."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -42,7 +43,7 @@ def test_every_command_in_the_readme_is_understood(line):
         [sys.executable, "-m", "sparkctl", *words, "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    for setting in (w for a, w in zip(words, words[1:], strict=False) if a == "--set"):
+    for setting in (w for a, w in itertools.pairwise(words) if a == "--set"):
         section, _, name = setting.split("=")[0].partition(".")
         assert section in SECTIONS
         assert name in recipe.load(ROOT / "stages")[section], setting

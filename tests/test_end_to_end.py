@@ -176,4 +176,4 @@ def test_real_mmlu_pro_goes_through_every_stage(tmp_path):
     assert {p["n"] for p in result["policies"].values()} == {14}
     steps = pq.read_table(tmp_path / "mmlu" / "steps.1.parquet")
     assert len(steps) == 28
-    assert len({r for r in steps["question_id"].to_pylist()}) == 28
+    assert len(set(steps["question_id"].to_pylist())) == 28

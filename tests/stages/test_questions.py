@@ -81,7 +81,7 @@ def test_evaluation_leaves_out_what_training_holds():
 
 
 def test_overlap_of_two_files_is_refused_with_its_count():
-    with pytest.raises(SparkError, match="5 of 10 questions are in synth.questions too"):
+    with pytest.raises(SparkError, match=r"5 of 10 questions are in synth\.questions too"):
         run([question(i) for i in range(10)], taken=run([question(i) for i in range(5)]), role="eval_questions")
 
 
