@@ -83,6 +83,11 @@ def main() -> None:
     """Try every mutant whose text contains the words given; report those that live."""
     chosen = [m for m in MUTANTS if all(word in f"{m.what} {m.file}" for word in sys.argv[1:])]
     alive = []
+    with tempfile.TemporaryDirectory() as folder:
+        # Control: the same tests on a copy without any fault must pass, or "caught" would mean nothing.
+        every = " ".join(sorted({name for m in chosen for name in m.tests.split()}))
+        if caught(Mutant("none", "__init__.py", "__version__", "__version__", every), Path(folder)):
+            raise SystemExit("the tests fail on a copy without any fault; mend that first")
     for mutant in chosen:
         with tempfile.TemporaryDirectory() as folder:
             dead = caught(mutant, Path(folder))
