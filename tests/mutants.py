@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant("correctness is paid to wrong rollouts", "objective/rewards.py", "float(correct)", "1.0", "objective/test_rewards.py"),
     Mutant("the last step of a rollout earns no correctness", "stages/train.py", 'bool(rows[-1]["is_correct"])', 'bool(rows[0]["is_correct"])', "stages/test_train.py"),
     Mutant("the clipped surrogate takes the larger side", "objective/losses.py", "torch.minimum(ratios", "torch.maximum(ratios", "objective/test_losses.py"),
-    Mutant("loss falls on a prompt token", "objective/batches.py", "torch.arange(start - 1, start + n - 1)", "torch.arange(start - 2, start + n - 2)", "objective/test_batches.py"),
+    Mutant("loss falls on a prompt token", "objective/batches.py", "mask[row, tail - len(item.action_ids) :] = 1.0", "mask[row, :] = 1.0", "objective/test_batches.py"),
     Mutant("the old policy is the one in training", "objective/trainer.py", "torch.no_grad(), model.disable_adapter()", "torch.no_grad()", "objective/test_trainer.py"),
     Mutant("micro-batches are averaged as if they were of one size", "objective/trainer.py", "(loss.sum() / len(items)).backward()", "loss.mean().backward()", "objective/test_trainer.py"),
     Mutant("a sampled token depends on its neighbours", "backends/transformers_engine.py", "s.draw() for s in sequences", "sequences[0].draw() for s in sequences", "backends/test_transformers_engine.py"),

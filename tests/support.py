@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from sparkctl import tables
-from sparkctl.episode import ACTIONS, CATEGORIES, COT
+from sparkctl.episode import ACTION, ACTIONS, CATEGORIES, COT
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 
@@ -81,7 +81,7 @@ class FakeWorld:
     def _write(self, request: Request) -> dict[str, Any]:
         asked = request["messages"][1]["content"].split("Options:\nA. ")[1].split("\n")[0]
         later = len(request["messages"]) > 2
-        if request["stop"]:
+        if request["stop"] == [ACTION]:
             texts = [" a thought"]
         elif len(request["forced"]) > 1:
             texts = [

@@ -32,12 +32,8 @@ def refused(done, *says):
 
 
 def written(folder):
-    """What lies in a data folder but for the memory of replies."""
-    return (
-        [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("memory.sqlite")]
-        if folder.exists()
-        else []
-    )
+    """What lies in a data folder."""
+    return [p for p in folder.rglob("*") if p.is_file()] if folder.exists() else []
 
 
 def replaced(name, values):
@@ -98,7 +94,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["show", "score"], "unknown table 'score'; did you mean 'scores'?"),
         (["show", "scores"], "this run has no table 'scores' yet; `sparkctl run` makes it"),
         (["path", "scores", "--step", "9"], "no table 'scores.9' yet"),
-        (["judge", "--step", "9"], "--step 9: judge has no such step"),
+        (["judge", "--step", "9"], "judge: '9' is not one of them; this recipe has: 1, 2, 3, 4, 5"),
         (["judge", "--read", "candidates=x", "--write", "y"], "judge: needs --read questions=FILE"),
         (["judge", "--stpe", "9"], "No such option"),
         (["schema", "step"], "unknown table 'step'; did you mean 'steps'?"),

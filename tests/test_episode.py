@@ -97,6 +97,14 @@ def test_an_answer_is_matched_by_text_or_letter(answer, option, by):
     assert (matched.option, matched.by) == (option, by) if matched else (option, by) == (None, None)
 
 
+def test_case_decides_where_options_differ_by_case_alone():
+    assert [match_option(text, ["AA", "Aa", "aa"]).option for text in ("AA", "Aa", "aa", "aA")] == [0, 1, 2, 0]
+
+
+def test_words_after_the_line_of_the_answer_do_not_hide_it():
+    assert match_option("C\nBecause it is so.", ["x", "y", "z"]).option == 2
+
+
 def test_of_two_equal_options_the_first_counts():
     assert match_option("same", ["x", "same", "same"]).option == 1
 

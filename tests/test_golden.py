@@ -6,11 +6,11 @@ import json
 import os
 
 import pytest
-from support import ROOT, questions_table
 
 from sparkctl import pipeline, store
 from sparkctl.ids import digest
 from sparkctl.workbench import Workbench
+from support import ROOT, questions_table
 
 GOLDEN = ROOT / "tests" / "golden" / "tables.json"
 SMALL = ("synth.limit=6", "eval.limit=14", "eval.policies=['base']", "synth.steps=3", "synth.samples=2")

@@ -112,7 +112,7 @@ def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "memory.sqlite"
     path.write_bytes(b"this is no database at all" * 100)
     with pytest.raises(SparkError, match=r"memory\.sqlite: the memory of replies cannot be used"):
-        Memory(path)
+        Memory(path).recall(["x"])
 
 
 def test_two_processes_may_share_the_file(tmp_path):

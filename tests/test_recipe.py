@@ -66,6 +66,12 @@ def test_an_override_reaches_into_a_variant():
         ("synth.steps=0", "synth.steps: must be a whole number from 1"),
         ("synth.questions=nowhere.parquet", "synth.questions: no file 'nowhere.parquet'"),
         ("tools.descriptions.hammer=hits", "tools.descriptions: 'hammer' is no action"),
+        ("synth.categories=3", "synth.categories: must be 'all' or a list of names"),
+        ("train.variant=3", "train.variant: must hold sections"),
+        ("train.kl=nan", "train.kl: Input should be a finite number"),
+        ("judge.votes=0", "judge.votes: Input should be greater than or equal to 1"),
+        ("select.temperature=0", "select.temperature: Input should be greater than 0"),
+        ("synth.limit=-1", "synth.limit: Input should be greater than or equal to 1"),
         ("tools.hitz=2", "tools.hitz: unknown setting; did you mean 'hits'?"),
         ("select.tools.hits=2", "select.tools: cannot be set here; it comes from tools.toml"),
         ("eval.steps=3", "eval.steps: cannot be set here; it comes from synth.steps"),
@@ -109,3 +115,17 @@ def test_knobs_do_not_decide_the_key():
 def test_no_key_stands_in_a_recipe():
     for path in Path(STAGES).glob("*"):
         assert not re.search(r"(sk-|api_key\s*=)", path.read_text())
+
+
+def test_train_drops_what_select_would_not_have_called_viable():
+    def least(*overrides):
+        return {n.settings.min_score for n in pipeline.nodes(load(*overrides)) if n.stage.name == "train"}
+
+    assert least() == {6.0}
+    assert least("select.threshold=5") == {5}
+    assert least("select.threshold=5", "train.min_score=7") == {7}
+
+
+def test_what_the_embedded_judge_runs_decides_its_key():
+    judges = [next(n for n in pipeline.nodes(load(*o)) if n.name == "judge.1") for o in ((), ("tools.hits=3",))]
+    assert judges[0].identities != judges[1].identities

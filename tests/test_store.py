@@ -1,6 +1,7 @@
 """What must hold of the store: whole or not at all, the same bytes for the same rows, provenance, garbage."""
 
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
@@ -94,6 +95,9 @@ def test_links_show_a_runs_artifacts_and_the_rest_is_garbage(tmp_path):
     store.link("scores.1", new)
     half = store.files / "scores.1-cc.parquet.1234.part"
     half.write_text("x")
+    fresh = store.files / "scores.1-dd.parquet.5678.part"
+    fresh.write_text("being written by another process")
+    os.utime(half, (0, 0))
     assert store.linked("scores.1") == new.resolve()
     assert store.garbage() == sorted([old, half])
     Store(tmp_path, "other").link("scores.1", old)
@@ -111,3 +115,45 @@ def test_the_log_keeps_what_must_not_enter_tables(tmp_path):
     store.log(node="judge.1", seconds=1.5)
     assert store.records()[0]["node"] == "judge.1"
     assert json.loads((tmp_path / "mine" / "runs.jsonl").read_text())["seconds"] == 1.5
+
+
+def test_what_made_a_table_is_no_part_of_what_it_holds(tmp_path):
+    for name, settings in (("a", {"threshold": 6.0}), ("b", {"threshold": 6.1})):
+        write_table(questions_table(3), "questions", tmp_path / name, {"settings": settings})
+    write_table(questions_table(2), "questions", tmp_path / "c", {"settings": {}})
+    one, other, shorter = (stores.digest_artifact(tmp_path / name) for name in "abc")
+    assert one == other != shorter
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+
+
+def test_an_adapters_digest_leaves_out_its_provenance_and_nothing_else(tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "weights").write_text("w")
+    for name, kl in (("a", 0.1), ("b", 0.2)):
+        write_folder(made, tmp_path / name, {"kl": kl})
+    (made / "weights").write_text("v")
+    write_folder(made, tmp_path / "c", {})
+    one, other, retrained = (stores.digest_artifact(tmp_path / name) for name in "abc")
+    assert one == other != retrained
+
+
+def test_a_folder_with_something_in_it_is_never_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SparkError, match="mine: cannot be written"):
+        write_table(questions_table(1), "questions", tmp_path / "mine", {})
+    (tmp_path / "made").mkdir()
+    with pytest.raises(SparkError, match="mine: cannot be written"):
+        write_folder(tmp_path / "made", tmp_path / "mine", {})
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "mine"]
+
+
+def test_links_to_what_is_no_part_of_the_run_any_more_are_dropped(tmp_path):
+    store = Store(tmp_path, "mine")
+    for artifact in ("scores.1", "scores.2"):
+        write_table(questions_table(1), "questions", store.place(artifact, "a" * 64), {})
+        store.link(artifact, store.place(artifact, "a" * 64))
+    store.unlink_all_but({"scores.1"})
+    assert store.artifacts() == ["scores.1"]

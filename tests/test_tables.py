@@ -61,3 +61,17 @@ def test_every_column_says_what_it_means(name):
     spec = tables.TABLES[name]
     assert all(column.meaning for column in spec.columns)
     assert set(spec.key) <= {c.name for c in spec.columns}
+
+
+@pytest.mark.parametrize("score", [10.5, -1.0, float("nan")])
+def test_a_score_out_of_bounds_is_refused(score):
+    row = {"rollout_id": "q1-s0", "step_idx": 1, "tool_name": "cot", "judge": "j", "score": score, "votes": 1}
+    with pytest.raises(SparkError, match="in row 1 is not a number from 0 to 10"):
+        tables.check(tables.from_rows("scores", [row]), "scores", "f")
+    assert len(tables.check(tables.from_rows("scores", [row | {"score": None}]), "scores", "f")) == 1
+
+
+def test_a_null_inside_a_list_is_named():
+    options = pa.array([["a", None], ["a", "b"], ["a", "b"]])
+    with pytest.raises(SparkError, match="column 'options' has a null inside a list"):
+        tables.check(replaced(questions_table(3), "options", options), "questions", "f")

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparkctl.episode import ACTION, INPUT, THOUGHT
+from sparkctl.errors import SparkError
 
+TEMPLATE_DATE = "01 Jan 2026"
+"""What templates that show a date are given: with today's, the same recipe would give other tokens tomorrow."""
 _SLOT = re.compile("\ue000(\\d+)\ue001")
 
 
@@ -24,7 +27,7 @@ def encode_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> list[int]:
     """Ids of the messages with the opening of the next assistant turn; what follows is the turn's own text."""
     slots = [{"role": message["role"], "content": f"\ue000{i}\ue001"} for i, message in enumerate(chat)]
     if tokenizer.chat_template:
-        frame = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
+        frame = _framed(tokenizer, slots)
     else:
         frame = (tokenizer.bos_token or "") + "".join(slot["content"] + "\n\n" for slot in slots)
     ids: list[int] = []
@@ -34,6 +37,22 @@ def encode_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> list[int]:
         elif part:
             ids += tokenizer(part, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _framed(tokenizer: Any, slots: list[dict[str, str]]) -> str:
+    """The template around the slots; where it knows no system role, that text goes before the user's."""
+    from jinja2 import TemplateError
+
+    date = {"date_string": TEMPLATE_DATE}
+    try:
+        return str(tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True, **date))
+    except TemplateError:
+        first = {"role": "user", "content": slots[0]["content"] + "\n\n" + slots[1]["content"]}
+    try:
+        folded = [first, *slots[2:]]
+        return str(tokenizer.apply_chat_template(folded, tokenize=False, add_generation_prompt=True, **date))
+    except TemplateError as fault:
+        raise SparkError(f"synth.policy: its chat template refuses the episode ({fault})") from None
 
 
 def thought_prefix(tokenizer: Any) -> list[int]:

@@ -63,20 +63,46 @@ def _stage_command(name: str, doc: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         bench = _workbench(profile, run, sets, data, recipes)
-        made = bench.explicit(name, step, read or [], write or []) if read or write else bench.stage(name, step)
-        _print(made, as_json)
+        _print(_done(bench, name, _part(step), read, write), as_json)
 
     command.__doc__ = doc
     return command
+
+
+def _done(
+    bench: "Workbench", stage: str, part: str | None, read: list[str] | None, write: list[str] | None
+) -> list[Any]:
+    """The stage, on explicit files where such are named."""
+    return bench.explicit(stage, part, read or [], write or []) if read or write else bench.stage(stage, part)
+
+
+def _part(step: int | None, policy: str | None = None) -> str | None:
+    return policy if step is None else str(step)
 
 
 for _name, _doc in {
     "synth": "Let the policy write a thought and nine candidates per step.",
     "judge": "Let the judge score every candidate 0-10.",
     "select": "Take one viable candidate per step, rare tools first, and run its tool.",
-    "train": "Train the adapters on the judged steps: SFT controls and offline PPO.",
 }.items():
     app.command(_name)(_stage_command(_name, _doc))
+
+
+@app.command("train")
+def train_command(
+    profile: Profile = "nano",
+    run: Run = "default",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    policy: Policy = None,
+    read: Reads = None,
+    write: Writes = None,
+    as_json: Json = False,
+) -> None:
+    """Train the adapters on the judged steps: SFT controls and offline PPO."""
+    bench = _workbench(profile, run, sets, data, recipes)
+    _print(_done(bench, "train", policy, read, write), as_json)
 
 
 @app.command("eval")
@@ -87,6 +113,7 @@ def eval_command(
     data: Data = Path("data"),
     recipes: Recipes = None,
     categories: Categories = None,
+    policy: Policy = None,
     read: Reads = None,
     write: Writes = None,
     as_json: Json = False,
@@ -94,10 +121,11 @@ def eval_command(
     """Let the policies answer unseen questions, and compare them."""
     chosen = [] if categories is None else [f'eval.categories="{categories}"']
     bench = _workbench(profile, run, (sets or []) + chosen, data, recipes)
+    made = _done(bench, "eval", policy, read, write)
     if read or write:
-        _print(bench.explicit("eval", None, read or [], write or []), as_json)
+        _print(made, as_json)
     else:
-        _report(bench, bench.stage("eval", None), as_json)
+        _report(bench, made, as_json)
 
 
 @app.command("run")
@@ -144,7 +172,7 @@ def show_command(
     as_json: Json = False,
 ) -> None:
     """Show the rows of a table of the run."""
-    found = _workbench(profile, run, None, data, None).table(table, step, policy).slice(0, rows)
+    found = _workbench(profile, run, None, data, None).table(table, _part(step, policy)).slice(0, rows)
     if as_json:
         _print(found.to_pylist(), True)
         return
@@ -170,7 +198,7 @@ def path_command(
     policy: Policy = None,
 ) -> None:
     """Print the file of a table of the run, one line for each round or policy."""
-    for path in _workbench(profile, run, None, data, None).paths(table, step, policy):
+    for path in _workbench(profile, run, None, data, None).paths(table, _part(step, policy)):
         print(path)
 
 

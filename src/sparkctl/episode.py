@@ -50,6 +50,9 @@ THOUGHT, ACTION, INPUT, ANSWER, OBSERVATION = "Thought:", "\nAction:", "\nInput:
 COT_OBSERVATION = "continue"
 """What the state shows after a `cot` that did not answer: reasoning has no outside result."""
 
+STOPS = (f"\n{OBSERVATION}", f"\n{THOUGHT}")
+"""Where a turn must end: a policy that goes on would invent the result, or a further step."""
+
 _TURN = re.compile(r"\A\s*(?:Thought:)?(?P<thought>.*?)\nAction:(?P<tool>[^\n]*)\nInput:(?P<query>.*)\Z", re.DOTALL)
 _LETTER = re.compile(r"\(?\s*([A-J])\s*(?:[).:]|$)")
 
@@ -98,7 +101,7 @@ def messages(state: State, system: str) -> list[dict[str, str]]:
     for step in state.steps:
         turn = f"{THOUGHT} {step.thought}{ACTION} {step.tool_name}{INPUT} {step.action_query}"
         chat.append({"role": "assistant", "content": turn})
-        chat.append({"role": "user", "content": f"{OBSERVATION} {one_line(step.observation)}"})
+        chat.append({"role": "user", "content": f"{OBSERVATION} {' '.join(step.observation.split())}"})
     return chat
 
 
@@ -137,14 +140,27 @@ def match_option(answer: str, options: Sequence[str]) -> Matched | None:
 
     A lone letter is read as a letter even where an option's text is that letter. Of two equal options the first counts.
     """
-    wanted = _normal(answer)
-    texts = [_normal(option) for option in options]
-    by_text = Matched(texts.index(wanted), "text") if wanted in texts else None
+    by_text = _by_text(answer, options)
     letter = _LETTER.match(answer.strip())
-    if letter and LETTERS.index(letter[1]) < len(options) and (len(wanted) == 1 or not by_text):
+    if letter and LETTERS.index(letter[1]) < len(options) and (len(_exact(answer)) == 1 or by_text is None):
         return Matched(LETTERS.index(letter[1]), "letter")
-    return by_text
+    if by_text is None and "\n" in answer.strip():
+        return match_option(answer.strip().splitlines()[0], options)
+    return None if by_text is None else Matched(by_text, "text")
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.split()).rstrip(".").casefold()
+def _by_text(answer: str, options: Sequence[str]) -> int | None:
+    """The option with just this text, else with this text in another case: genotypes and units differ by case alone."""
+    for normal in (_exact, _folded):
+        texts = [normal(option) for option in options]
+        if (wanted := normal(answer)) in texts:
+            return texts.index(wanted)
+    return None
+
+
+def _exact(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _folded(text: str) -> str:
+    return _exact(text).casefold()

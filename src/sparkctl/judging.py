@@ -65,7 +65,8 @@ def _verdict(given: Any) -> Verdict:
     if isinstance(score, bool) or not isinstance(score, int | float) or not LOWEST <= score <= HIGHEST:
         return Verdict(None, error=f"the judge's score {score!r} is not a number from 0 to 10")
     reason = given.get("reason")
-    return Verdict(float(score), None if reason is None else str(reason))
+    # A lone surrogate is valid JSON and no valid text.
+    return Verdict(float(score), None if reason is None else str(reason).encode("utf-8", "replace").decode())
 
 
 def unreadable(content: str, tools: Sequence[str]) -> str | None:

@@ -25,7 +25,7 @@ from sparkctl import store as stores
 from sparkctl.backends import models
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
-from sparkctl.ids import digest, digest_path
+from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
 from sparkctl.recipe import Values, did_you_mean
 from sparkctl.settings import Settings, checked
@@ -33,6 +33,7 @@ from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
 from sparkctl.stages import judge, questions, select, synth, train
 from sparkctl.store import Store
+from sparkctl.tables import TABLES, check_key
 from sparkctl.tools.settings import Tools
 
 STAGES: dict[str, Stage] = {m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, train, eval_stage)}
@@ -119,6 +120,8 @@ class _Sections:
         if not isinstance(self.steps, int) or not 1 <= self.steps <= 100:
             raise SparkError(f"synth.steps: must be a whole number from 1 to 100, got {self.steps!r}")
         self.variants = self.train.pop("variant", {})
+        if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
+            raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
 
@@ -139,7 +142,7 @@ def _taken(values: Values, *names: str) -> Values:
 
 def _questions_node(s: _Sections) -> Node:
     source = s.questions.get("questions", models.NANO)
-    values = _draw(s.questions, source, s.synth.get("seed", 0)) | {"role": "questions"}
+    values = _draw(s.questions, source, s.synth.get("seed", 0), "synth") | {"role": "questions"}
     files, identities = _source(source, "synth.questions")
     settings = checked(questions.Questions, values, "synth")
     return Node("questions", questions.STAGE, settings, {}, {"questions": "questions"}, files, identities)
@@ -149,7 +152,10 @@ def _eval_questions_node(s: _Sections) -> Node:
     source = s.eval_questions.get("questions", "same")
     same = source == "same"
     source = s.questions.get("questions", models.NANO) if same else source
-    values = _draw(s.eval_questions, source, s.eval.get("seed", 0)) | {"role": "eval_questions", "exclude": same}
+    values = _draw(s.eval_questions, source, s.eval.get("seed", 0), "eval") | {
+        "role": "eval_questions",
+        "exclude": same,
+    }
     files, identities = _source(source, "eval.questions")
     settings = checked(questions.Questions, values, "eval")
     return Node(
@@ -163,10 +169,12 @@ def _eval_questions_node(s: _Sections) -> Node:
     )
 
 
-def _draw(given: Values, source: Any, seed: Any) -> Values:
+def _draw(given: Values, source: Any, seed: Any, section: str) -> Values:
     categories = given.get("categories", [])
     if isinstance(categories, str):
         categories = [] if categories == "all" else [name.strip() for name in categories.split(",")]
+    if not isinstance(categories, list) or not all(isinstance(name, str) for name in categories):
+        raise SparkError(f"{section}.categories: must be 'all' or a list of names, got {categories!r}")
     questions.known_categories(tuple(categories))
     return {k: v for k, v in given.items() if k != "questions"} | {
         "source": source,
@@ -196,7 +204,7 @@ def _synth_node(s: _Sections, step: int) -> Node:
 def _judge_node(s: _Sections, step: int) -> Node:
     settings = checked(judge.Judge, s.judge | {"step": step}, "judge")
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",)} | _history(step)
-    known = {"corpus": wiring.corpus_identity()} if settings.model == wiring.NANO_JUDGE else {}
+    known = wiring.judge_identity(settings.model, checked(Tools, s.tools, "tools"))
     return Node(f"judge.{step}", judge.STAGE, settings, reads, {"scores": f"scores.{step}"}, identities=known)
 
 
@@ -211,7 +219,8 @@ def _select_node(s: _Sections, step: int) -> Node:
 
 
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
-    values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
+    values = {"min_score": s.select.get("threshold", select.Select.model_fields["threshold"].default)}
+    values |= s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
     settings = checked(train.Train, values, "train")
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
     writes = {output: f"{output}.{name}" for output in train.STAGE.writes}
@@ -221,7 +230,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
         settings,
         {"questions": ("questions",)} | joined,
         writes,
-        identities=_model(settings),
+        identities={"model": wiring.policy_identity(settings.policy)},
     )
 
 
@@ -241,7 +250,7 @@ def _history(step: int) -> dict[str, tuple[str, ...]]:
 
 
 def _model(settings: Any) -> dict[str, str]:
-    return {"model": wiring.policy_identity(settings.policy)}
+    return wiring.engine_identity(settings)
 
 
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:
@@ -286,8 +295,8 @@ def _fate(node: Node, places: dict[str, Path], store: Store) -> Fate:
 
 
 def _made_of(node: Node, places: dict[str, Path]) -> dict[str, Any]:
-    inputs = {name: [digest_path(places[a]) for a in artifacts] for name, artifacts in node.reads.items()}
-    inputs |= {name: [digest_path(path)] for name, path in node.files.items()}
+    inputs = {name: [stores.digest_artifact(places[a]) for a in artifacts] for name, artifacts in node.reads.items()}
+    inputs |= {name: [stores.digest_artifact(path)] for name, path in node.files.items()}
     return {
         "stage": node.stage.name,
         "version": node.stage.version,
@@ -431,7 +440,10 @@ def _read(name: str, paths: Sequence[Path], *, may_be_empty: bool = True) -> Any
     if name == "adapter":
         return paths[0]
     table = _TABLE_OF.get(name, name)
-    return pa.concat_tables([stores.read_table(path, table, may_be_empty=may_be_empty) for path in paths])
+    joined = pa.concat_tables([stores.read_table(path, table, may_be_empty=may_be_empty) for path in paths])
+    if len(paths) > 1:
+        check_key(joined, TABLES[table], " + ".join(str(path) for path in paths))
+    return joined
 
 
 def _outputs(node: Node, fate: Fate, store: Store) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,17 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=60)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS replies (digest TEXT PRIMARY KEY, body TEXT, cost_usd REAL) WITHOUT ROWID"
-            )
-        except sqlite3.Error as fault:
-            raise _broken(path, fault) from None
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        """Opened at its first use: a run that asks nothing writes nothing."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=60)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS replies (digest TEXT PRIMARY KEY, body TEXT, cost_usd REAL) WITHOUT ROWID"
+        )
+        return db
 
     def recall(self, digests: Sequence[str]) -> dict[str, Reply]:
         """The replies that are known, by digest."""
@@ -68,21 +71,18 @@ class Memory:
             self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file, if it was opened."""
+        if "_db" in vars(self):
+            self._db.close()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as fault:
-            raise _broken(self.path, fault) from None
-
-
-def _broken(path: Path, fault: sqlite3.Error) -> SparkError:
-    return SparkError(
-        f"{path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"
-    )
+            raise SparkError(
+                f"{self.path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"
+            ) from None
 
 
 def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, watch: Watch = lambda n, known: None) -> Port:

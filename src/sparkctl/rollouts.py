@@ -56,7 +56,9 @@ def state_of(question: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> 
 def states(candidates: pa.Table) -> list[list[dict[str, Any]]]:
     """The candidates grouped by state, both in the order in which they stand."""
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in candidates.to_pylist():
+    for row in candidates.select(
+        [c for c in candidates.column_names if not c.endswith(("_ids", "_logprobs"))]
+    ).to_pylist():
         groups.setdefault((row["rollout_id"], row["step_idx"]), []).append(row)
     return list(groups.values())
 

@@ -16,7 +16,7 @@ class Settings(BaseModel):
     changing them throws nothing away.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
     knobs: ClassVar[frozenset[str]] = frozenset()
 
     def identity(self) -> dict[str, Any]:

@@ -6,12 +6,13 @@ data/<run>/runs.jsonl                  wall time of each stage: what must not en
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import pyarrow.parquet as pq
 
 from sparkctl import tables
 from sparkctl.errors import SparkError
+from sparkctl.ids import digest, digest_path
 
 _FOOTER = b"sparkctl"
+_ABANDONED_S = 3600
 _PROVENANCE = "provenance.json"
 KEY_LENGTH = 20
 """Hex digits of a key in a file name: 80 bits."""
@@ -46,6 +49,11 @@ class Store:
         link = self.run / _file_name(artifact)
         return link.resolve() if link.exists() else None
 
+    def artifacts(self) -> list[str]:
+        """Names of the artifacts that this run links to, rounds in their order."""
+        names = [link.name.removesuffix(".parquet") for link in self.run.glob("[!.]*") if link.is_symlink()]
+        return sorted(names, key=lambda name: (name.partition(".")[0], len(name), name))
+
     def link(self, artifact: str, target: Path) -> None:
         """Make the run's name point to an artifact, atomically."""
         self.run.mkdir(parents=True, exist_ok=True)
@@ -66,10 +74,44 @@ class Store:
 
     def garbage(self) -> list[Path]:
         """Artifacts that no run links to, and what a killed process left half written."""
-        used = {link.resolve() for link in self.root.glob("*/*") if link.is_symlink()}
-        return (
-            sorted(path for path in self.files.glob("*") if path.resolve() not in used) if self.files.exists() else []
-        )
+        used = {link.resolve() for link in self.root.glob("*/[!.]*") if link.is_symlink()}
+        return sorted(path for path in self.files.glob("*") if path.resolve() not in used and not _under_way(path))
+
+    def unlink_all_but(self, artifacts: Collection[str]) -> None:
+        """Drop links to what is no part of the run any more, such as rounds 4 and 5 after a run of three."""
+        kept = {_file_name(artifact) for artifact in artifacts}
+        for link in self.run.glob("[!.]*"):
+            if link.is_symlink() and link.name not in kept:
+                link.unlink()
+
+
+def _under_way(path: Path) -> bool:
+    """Whether another process may be writing this now: half written, and touched within the hour."""
+    return path.name.endswith(".part") and time.time() - path.stat().st_mtime < _ABANDONED_S
+
+
+def digest_artifact(path: Path) -> str:
+    """Hex SHA-256 of what an artifact holds: of a table its rows and columns, of a folder its files.
+
+    What made it does not count: a changed setting that gives the same rows makes no reader stale. Of a Parquet file
+    the bytes before the footer are the data; the footer holds the schema, which counts, and the provenance.
+    """
+    if path.is_dir():
+        return digest([[p.name, digest_path(p)] for p in sorted(path.iterdir()) if p.name != _PROVENANCE])
+    try:
+        schema = pq.read_schema(path).remove_metadata().to_string()
+    except (pa.ArrowException, OSError):
+        return digest_path(path)
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        footer = int.from_bytes(file.read(4), "little")
+        size = file.tell() - 4 - footer
+        file.seek(0)
+        data = hashlib.sha256()
+        while size > 0 and (block := file.read(min(size, 2**20))):
+            data.update(block)
+            size -= len(block)
+    return digest([schema, data.hexdigest()])
 
 
 def _file_name(artifact: str, key: str = "") -> str:
@@ -86,7 +128,9 @@ def write_table(table: pa.Table, name: str, path: Path, provenance: dict[str, An
 
 
 def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
-    """Move a finished folder to `path` in one move, with its provenance beside the files."""
+    """Move a finished folder to `path` in one move, with its provenance beside the files. What is there stays."""
+    if (path / _PROVENANCE).exists():
+        return  # of the same key, and so complete: another process was faster
     with _whole(path) as temporary:
         shutil.copytree(source, temporary)
         (temporary / _PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
@@ -124,8 +168,8 @@ def _whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
         temporary.replace(path)
     except (OSError, pa.ArrowException) as fault:
         raise SparkError(f"{path}: cannot be written ({_first_line(fault)}); nothing was left behind") from None

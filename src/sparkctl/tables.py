@@ -26,6 +26,8 @@ class Column:
     meaning: str
     null: str = ""
     among: tuple[str, ...] = ()
+    within: tuple[float, float] | None = None
+    """Lowest and highest value."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ SCORES = Table(
         _STEP,
         _TOOL,
         Column("judge", TEXT, "the judge model"),
-        Column("score", REAL, "0 (harmful) to 10 (ideal), mean over votes", null="not judged; never counted as 0"),
+        Column(
+            "score",
+            REAL,
+            "0 (harmful) to 10 (ideal), mean over votes",
+            null="not judged; never counted as 0",
+            within=(0.0, 10.0),
+        ),
         Column("reason", TEXT, "the judge's words", null="none given"),
         Column("votes", WHOLE, "how many votes are in the score"),
         Column("cost_usd", REAL, "share of the call's price in US dollars", null="price unknown"),
@@ -158,7 +166,12 @@ UPDATES = Table(
         Column("epoch", WHOLE, "pass over the steps, from 1"),
         Column("policy_loss", REAL, "what the objective minimises, without KL"),
         Column("value_loss", REAL, "loss of the critic", null="no critic"),
-        Column("approx_kl", REAL, "KL of the policy from the frozen start on trained tokens, in nats per token"),
+        Column(
+            "approx_kl",
+            REAL,
+            "KL of the policy from the frozen start, nats per trained token",
+            null="SFT: not measured",
+        ),
         Column("clip_frac", REAL, "share of steps outside the clip range", null="the objective has no ratio"),
         Column("entropy", REAL, "entropy of the next-token distribution on trained tokens, in nats"),
         Column("explained_variance", REAL, "of the returns by the critic", null="no critic"),
@@ -176,10 +189,10 @@ CREDIT = Table(
         _ROLLOUT,
         _STEP,
         Column("tool_name", TEXT, "the action trained on", null="dropped", among=ACTIONS),
-        Column("quality", REAL, "weighted quality term of the reward", null="dropped"),
-        Column("rarity", REAL, "weighted rarity term of the reward", null="dropped"),
-        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped"),
-        Column("reward", REAL, "sum of the terms", null="dropped"),
+        Column("quality", REAL, "weighted quality term of the reward", null="dropped, or SFT"),
+        Column("rarity", REAL, "weighted rarity term of the reward", null="dropped, or SFT"),
+        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped, or SFT"),
+        Column("reward", REAL, "sum of the terms", null="dropped, or SFT"),
         Column("advantage", REAL, "reward less baseline; SFT: 1", null="dropped"),
         Column("trained_tokens", WHOLE, "tokens that carry loss"),
         Column("dropped_because", TEXT, "why the step was not trained on", null="it was"),
@@ -224,7 +237,7 @@ def check(table: pa.Table, name: str, where: str, *, may_be_empty: bool = False)
     table = pa.table([_cast(table[c.name], c, where) for c in spec.columns], schema=_nullable(spec.schema))
     for column in spec.columns:
         _check_values(table[column.name], column, where)
-    _check_key(table, spec, where)
+    check_key(table, spec, where)
     return table
 
 
@@ -266,6 +279,13 @@ def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:
     if values.null_count and not column.null:
         row = pc.index(pc.is_null(values), True).as_py()
         raise SparkError(f"{where}: column '{column.name}' is null in row {row + 1}, where a value is required")
+    if pa.types.is_list(column.type) and pc.list_flatten(values).null_count:
+        raise SparkError(f"{where}: column '{column.name}' has a null inside a list; drop or fill it")
+    if column.within and (row := _outside(values, *column.within)) >= 0:
+        low, high = column.within
+        raise SparkError(
+            f"{where}: {column.name} {values[row]} in row {row + 1} is not a number from {low:g} to {high:g}"
+        )
     if column.among:
         known = pc.or_kleene(pc.is_in(values, pa.array(column.among)), pc.is_null(values))
         if (row := pc.index(known, False).as_py()) >= 0:
@@ -273,7 +293,14 @@ def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:
             raise SparkError(f"{where}: unknown {column.name} '{values[row]}' in row {row + 1}; known are: {allowed}")
 
 
-def _check_key(table: pa.Table, spec: Table, where: str) -> None:
+def _outside(values: pa.ChunkedArray, low: float, high: float) -> int:
+    """The first row whose number is out of bounds or NaN, -1 where there is none."""
+    inside = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
+    return int(pc.index(pc.fill_null(inside, True), False).as_py())
+
+
+def check_key(table: pa.Table, spec: Table, where: str) -> None:
+    """Refuse rows that share a key."""
     groups = table.group_by(list(spec.key)).aggregate([([], "count_all")])
     if len(groups) < len(table):
         row = groups.filter(pc.greater(groups["count_all"], 1)).slice(0, 1).to_pylist()[0]

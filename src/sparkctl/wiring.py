@@ -3,31 +3,37 @@
 A scope names what answers: a policy by the bytes of its folder, a tool by its version and corpus, a judge by its name.
 """
 
+import hashlib
 import json
 import threading
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import models
 from sparkctl.ids import digest, digest_path
 from sparkctl.ports import Memory, Port, Reply, Request, Watch, lazy, remembered
+from sparkctl.store import digest_artifact
 from sparkctl.tools.settings import Tools
 
 POLICY_CHUNK = 256
 """Requests that are put to a policy and remembered together."""
+ENGINE_VERSION = 1
+"""Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
 TOOLS_VERSION = 1
 """Raised by hand when a tool starts to answer the same query differently."""
 RUBRIC_VERSION = 1
 """Raised by hand when the embedded judge starts to score the same case differently."""
 NANO_JUDGE = "nano/rubric"
 _WHOLE_FILE = 64 * 2**20
+_BLOCKS = 64
 
 
 def policy_identity(policy: str) -> str:
     """What tells one policy model from another: the bytes of a local folder, the name of one on the hub.
 
-    Of a weight file over 64 MiB only the size and the ends are read: enough to tell two trainings apart.
+    Of a weight file over 64 MiB only the size and 64 blocks spread over all of it are read: enough to tell two
+    trainings apart, and a plan must not take a minute.
     """
     folder = Path(models.resolve(policy))
     if not folder.is_dir():
@@ -39,16 +45,30 @@ def _digest_weights(path: Path) -> str:
     size = path.stat().st_size
     if size <= _WHOLE_FILE:
         return digest_path(path)
+    sample = hashlib.sha256()
     with path.open("rb") as file:
-        head = file.read(2**20)
-        file.seek(size - 2**20)
-        return digest([size, head.hex(), file.read().hex()])
+        for i in range(_BLOCKS):
+            file.seek(i * (size - 2**20) // (_BLOCKS - 1))
+            sample.update(file.read(2**20))
+    return digest([size, sample.hexdigest()])
 
 
 @cache
 def corpus_identity() -> str:
     """What tells one offline corpus and version of the tools from another."""
     return digest([TOOLS_VERSION, *([d.source, d.title, d.text] for d in _documents())])
+
+
+def engine_identity(settings: Any) -> dict[str, str]:
+    """What else decides what a policy writes: its weights and tokenizer, and how the engine reads and samples."""
+    return {"model": policy_identity(settings.policy), "engine": f"{settings.engine} {ENGINE_VERSION}"}
+
+
+def judge_identity(model: str, tools: Tools) -> dict[str, str]:
+    """What else decides the scores: the embedded judge runs the tools as they are set."""
+    if model != NANO_JUDGE:
+        return {}
+    return {"rubric": digest([RUBRIC_VERSION, corpus_identity(), tools.hits, tools.limit])}
 
 
 @cache
@@ -64,22 +84,28 @@ def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watc
     def open_port() -> Port:
         return _engine(settings.policy, settings.dtype, settings.device, settings.batch_size, adapter)
 
-    laid = digest_path(adapter) if adapter else None
-    scope = digest(["policy", settings.engine, settings.dtype, policy_identity(settings.policy), laid])
+    laid = digest_artifact(adapter) if adapter else None
+    scope = digest(["policy", settings.dtype, engine_identity(settings), laid])
     return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK, watch=watch)
 
 
-@lru_cache(maxsize=1)
+_opened: dict[tuple[Any, ...], Port] = {}
+"""The engine opened last: the rounds of a run ask the same model."""
+
+
 def _engine(policy: str, dtype: str, device: str, batch_size: int, adapter: Path | None) -> Port:
-    # The rounds of a run ask the same model: it is opened once, and given up when another is opened.
     from sparkctl.backends.transformers_engine import TransformersEngine
 
-    return TransformersEngine(policy, dtype=dtype, device=device, batch_size=batch_size, adapter=adapter)
+    key = (policy_identity(policy), dtype, device, batch_size, adapter)
+    if key not in _opened:
+        _opened.clear()  # first: two large models do not fit beside one another
+        _opened[key] = TransformersEngine(policy, dtype=dtype, device=device, batch_size=batch_size, adapter=adapter)
+    return _opened[key]
 
 
 def open_for_training(settings: Any) -> tuple[Any, Any]:
     """(model, tokenizer) to be changed by training; the engine's own copy is given up first."""
-    _engine.cache_clear()
+    _opened.clear()
     return models.open_model(settings.policy, settings.dtype, settings.device), models.open_tokenizer(settings.policy)
 
 
@@ -92,8 +118,8 @@ def judge_port(settings: Any, tools: Tools, memory: Memory, watch: Watch) -> Por
         rubric = _rubric(tools) if settings.model == NANO_JUDGE else None
         return LitellmJudge(concurrency=settings.concurrency, timeout_s=settings.timeout_s, rubric=rubric)
 
-    scope = digest(["judge", [RUBRIC_VERSION, corpus_identity()] if settings.model == NANO_JUDGE else None])
-    return remembered(lazy(open_port), memory, scope, chunk=max(64, settings.concurrency), watch=watch)
+    scope = digest(["judge", judge_identity(settings.model, tools)])
+    return remembered(lazy(open_port), memory, scope, chunk=settings.concurrency, watch=watch)
 
 
 def _rubric(tools: Tools) -> Any:

@@ -58,52 +58,59 @@ class Workbench:
         return cls(profile, pipeline.nodes(values), Store(data, run), checked(Tools, values["tools"], "tools"))
 
     def everything(self) -> list[Fate]:
-        """Bring the whole experiment up to date."""
-        return self._make(self.graph)
+        """Bring the whole experiment up to date; links to what is no part of it any more are dropped."""
+        fates = self._make(self.graph)
+        self.store.unlink_all_but({artifact for node in self.graph for artifact in node.writes.values()})
+        return fates
 
-    def stage(self, name: str, step: int | None) -> list[Fate]:
-        """Bring the nodes of a stage up to date, and what they need."""
-        targets = [n.name for n in self.graph if n.stage.name == name and (step is None or n.name == f"{name}.{step}")]
-        if not targets:
-            raise SparkError(f"--step {step}: {name} has no such step; synth.steps says how many there are")
+    def stage(self, name: str, part: str | None) -> list[Fate]:
+        """Bring the nodes of a stage up to date, and what they need. `part`: one step, or one policy."""
+        targets = [node.name for node in self._nodes(name, part)]
         return self._make(pipeline.needed_for(self.graph, targets))
+
+    def _nodes(self, stage: str, part: str | None) -> list[Node]:
+        nodes = [n for n in self.graph if n.stage.name == stage and (part is None or n.name == f"{stage}.{part}")]
+        if not nodes:
+            there = [n.name.partition(".")[2] for n in self.graph if n.stage.name == stage]
+            asked = f"'{part}' is not one of them" if part else "nothing to do"
+            raise SparkError(f"{stage}: {asked}; this recipe has: {', '.join(there) or 'none (see eval.policies)'}")
+        return nodes
 
     def plan(self) -> list[Fate]:
         """What `everything` would do and why."""
         return pipeline.explain(self.graph, self.store)
 
-    def explicit(self, name: str, step: int | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
+    def explicit(self, name: str, part: str | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
         """Run one stage on files given by name, and write where told; the store is not touched."""
-        nodes = [n for n in self.graph if n.stage.name == name]
-        node = next((n for n in nodes if n.name == f"{name}.{step}"), None) if step else nodes[0]
-        if node is None:
-            raise SparkError(f"--step {step}: {name} has no such step; synth.steps says how many there are")
-        outputs = _places(node, writes)
-        inputs = self._inputs(node, reads)
+        nodes = self._nodes(name, part)
+        if len(nodes) > 1 and part is None and (name == "train" or any(r.partition("=")[0] in _TELLING for r in reads)):
+            option = "--policy" if name in ("train", "eval") else "--step"
+            raise SparkError(
+                f"{name}: say with {option} which of: {', '.join(n.name.partition('.')[2] for n in nodes)}"
+            )
+        outputs = _places(nodes[0], writes)
+        inputs = self._inputs(nodes[0], reads)
         maker = self._maker()
-        with maker.run_stage(node.stage, node.settings, inputs, name) as made:
+        with maker.run_stage(nodes[0].stage, nodes[0].settings, inputs, name) as made:
             for output, path in outputs.items():
-                pipeline.write(made[output], output, path, {"stage": name, "settings": node.settings.identity()})
-        return [Fate(node, True, f"wrote {', '.join(map(str, outputs.values()))}")]
+                provenance = {"stage": name, "settings": nodes[0].settings.identity()}
+                pipeline.write(made[output], output, path, provenance)
+        return [Fate(nodes[0], True, f"wrote {', '.join(map(str, outputs.values()))}")]
 
-    def table(self, name: str, step: int | None, policy: str | None) -> pa.Table:
+    def table(self, name: str, part: str | None) -> pa.Table:
         """A table of the run; rounds and policies joined unless one is named."""
         spec = "questions" if name == "eval_questions" else tables.named(name).name
-        paths = self.paths(name, step, policy)
-        return pa.concat_tables([store.read_table(path, spec, may_be_empty=True) for path in paths])
+        return pa.concat_tables([store.read_table(path, spec, may_be_empty=True) for path in self.paths(name, part)])
 
-    def paths(self, name: str, step: int | None, policy: str | None) -> list[Path]:
-        """Where the artifacts of a table lie, in the graph's order."""
+    def paths(self, name: str, part: str | None) -> list[Path]:
+        """Where the artifacts of a table lie, rounds in their order."""
         if name not in ("adapter", "eval_questions"):
             tables.named(name)
-        part = str(step) if step else policy
-        artifacts = [a for n in self.graph for a in n.writes.values() if a == name or a.startswith(f"{name}.")]
-        artifacts = [a for a in artifacts if part is None or a == f"{name}.{part}"]
-        found = [path for a in artifacts if (path := self.store.linked(a))]
+        wanted = f"{name}.{part}" if part else name
+        found = [self.store.linked(a) for a in self.store.artifacts() if a == wanted or a.startswith(f"{wanted}.")]
         if not found:
-            wanted = f"{name}.{part}" if part else name
             raise SparkError(f"{self.store.run}: this run has no table '{wanted}' yet; `sparkctl run` makes it")
-        return found
+        return [path for path in found if path]
 
     def result(self, fates: Sequence[Fate]) -> Result:
         """The summaries of the answers that these nodes made or reused."""
@@ -111,7 +118,7 @@ class Workbench:
         for fate in fates:
             seconds[fate.node.stage.name] = seconds.get(fate.node.stage.name, 0.0) + fate.seconds
         evaluated = [f.node for f in fates if f.node.stage.name == "eval"]
-        policies = {n.settings.name: summarise(self.table("answers", None, n.settings.name)) for n in evaluated}  # type: ignore[attr-defined]
+        policies = {n.settings.name: summarise(self.table("answers", n.settings.name)) for n in evaluated}  # type: ignore[attr-defined]
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, self.store.run)
 
@@ -134,6 +141,10 @@ class Workbench:
         return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
 
 
+_TELLING = ("steps", "adapter")
+"""Inputs that belong to one step or policy: with them it must be said which."""
+
+
 def _places(node: Node, writes: Sequence[str]) -> dict[str, Path]:
     places: dict[str, Path] = {}
     for given in writes:
@@ -144,6 +155,11 @@ def _places(node: Node, writes: Sequence[str]) -> dict[str, Path]:
         places[name] = Path(path)
     if not places:
         raise SparkError(f"{node.stage.name}: --read needs --write FILE as well")
+    for place in places.values():
+        if place.is_dir():
+            raise SparkError(
+                f"--write {place}: is a folder that exists; name a new {'folder' if 'adapter' in places else 'file'}"
+            )
     return places
 
 

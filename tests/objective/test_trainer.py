@@ -1,15 +1,21 @@
 """What must hold of training, on a random tiny Llama: the invariants that a wrong loss would break."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sparkctl.errors import SparkError
 from sparkctl.objective import trainer
 from sparkctl.objective.batches import Item, collate
 from sparkctl.progress import progress
 from sparkctl.stages.train import Train
+from support import ROOT
 
 PAD = 0
 
@@ -124,17 +130,15 @@ def test_order_does_not_move_the_gradient():
 
 
 def test_prompt_tokens_carry_no_loss():
-    """Changing what the loss sees of a prompt token as a target changes nothing: only action tokens are targets."""
+    """The loss is that of the action's tokens after their own prompt, each row run by itself without padding."""
     made = model()
-    batch = collate(items(2), PAD)
-    logits = made(input_ids=batch.ids, attention_mask=batch.attention).logits
-    losses_, _ = trainer.step_losses(made, batch, settings(objective="sft"))
-    by_hand = [
-        -sum(logits[r, len(i.prompt_ids) - 1 + k].log_softmax(-1)[t].item() for k, t in enumerate(i.action_ids))
-        / len(i.action_ids)
-        for r, i in enumerate(items(2))
-    ]
-    assert losses_.tolist() == pytest.approx(by_hand, rel=1e-5)
+    loss, _ = trainer.step_losses(made, collate(items(3), PAD), settings(objective="sft"))
+    by_hand = []
+    for item in items(3):
+        logits = made(torch.tensor([[*item.prompt_ids, *item.action_ids]])).logits[0].log_softmax(-1)
+        start = len(item.prompt_ids) - 1
+        by_hand.append(-sum(logits[start + k, t].item() for k, t in enumerate(item.action_ids)) / len(item.action_ids))
+    assert loss.tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_positive_advantage_makes_the_action_likelier_and_a_negative_one_less(tmp_path):
@@ -153,17 +157,30 @@ def test_a_positive_advantage_makes_the_action_likelier_and_a_negative_one_less(
 
 def _logprob(made, batch):
     with torch.no_grad():
-        logits = made(input_ids=batch.ids, attention_mask=batch.attention).logits
-        picked = logits[torch.arange(len(logits))[:, None], batch.places].log_softmax(-1)
-        return float((picked.gather(2, batch.targets[:, :, None])[:, :, 0] * batch.mask).sum() / batch.mask.sum())
+        picked = trainer._picked(trainer._logits(made, batch), batch)
+        return float((picked * batch.mask).sum() / batch.mask.sum())
 
 
-def test_the_same_seed_gives_the_same_adapter_bytes(tmp_path):
-    for name in ("a", "b"):
-        trainer.fit(model(lora=False), PAD, items(9), settings(epochs=2), tmp_path / name, progress)
-    names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert "adapter_model.safetensors" in names
-    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+def test_the_same_seed_gives_the_same_adapter_bytes_in_any_process(tmp_path):
+    """peft keeps its target modules in a set, whose order follows Python's hash seed."""
+    code = f"import sys; sys.path[:0] = [{str(ROOT / 'tests' / 'objective')!r}, {str(ROOT / 'tests')!r}]; import test_trainer; test_trainer.fit_into(sys.argv[1])"
+    for name in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": name}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True, env=environment)
+    names = sorted(p.name for p in (tmp_path / "1").iterdir())
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in names)
+
+
+def fit_into(folder):
+    """Train a little and save: what the test above does twice."""
+    trainer.fit(model(lora=False), PAD, items(9), settings(epochs=2), Path(folder), progress)
+
+
+def test_a_gradient_that_is_not_finite_stops_training(tmp_path):
+    with pytest.raises(SparkError, match=r"train\.spark: the gradient of update 1 is not finite"):
+        trainer.fit(model(lora=False), PAD, items(3, advantage=float("inf")), settings(), tmp_path / "a", progress)
+    assert not (tmp_path / "a").exists()
 
 
 def test_updates_are_counted_and_the_rate_rises_then_falls(tmp_path):

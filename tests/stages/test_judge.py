@@ -130,6 +130,15 @@ def test_candidates_are_shuffled_by_the_vote_and_lose_nothing():
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(ACTIONS)
 
 
+def test_when_every_call_fails_the_stage_stops_with_the_first_error():
+    with pytest.raises(SparkError, match=r"judge\.model 'm': each of 2 calls failed, the first with: no key"):
+        run([candidate("cot"), candidate("cot", "q2-s0")], answering(RuntimeError("no key"), RuntimeError("no key")))
+
+
+def test_words_that_are_no_text_do_not_break_the_table():
+    assert judging.read('{"cot": {"score": 5, "reason": "\\ud83d"}}', ["cot"])["cot"].reason == "?"
+
+
 def test_a_question_that_is_not_there_is_named():
     with pytest.raises(SparkError, match="candidates: question_id 9 is not in the questions table"):
         run([candidate("cot", "q9-s0")], FakeWorld().judge)

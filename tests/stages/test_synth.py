@@ -74,7 +74,7 @@ def test_steps_count_in_their_order_whatever_the_order_of_rows():
 def test_a_failed_call_is_nine_rows_with_the_error():
     world = FakeWorld()
     world.fail = lambda port, request: (
-        "too long" if request["stop"] and "what is 2" in str(request["messages"]) else None
+        "too long" if request["stop"] == ["\nAction:"] and "what is 2" in str(request["messages"]) else None
     )
     table, _ = run({"questions": questions_table(2)}, world=world)
     rows = table.to_pylist()
@@ -90,3 +90,17 @@ def test_with_every_rollout_finished_the_table_is_empty_and_nothing_is_asked():
     table, world = run({"questions": tables.from_rows("questions", [question(1)]), "steps": steps})
     assert len(table) == 0
     assert world.asked["policy"] == []
+
+
+def test_a_thought_that_ended_its_turn_is_opened_again():
+    class Ending(FakeWorld):
+        def _write(self, request):
+            body = super()._write(request)
+            if request["stop"] == ["\nAction:"]:
+                body["completions"][0] |= {"ended_turn": True}
+            return body
+
+    table, world = run({"questions": questions_table(1)}, world=Ending())
+    assert world.asked["policy"][-1]["turn"][1]["ids"] == [1, 2]
+    assert table["thought_ids"][0].as_py() == [1, 2]
+    assert len(table["thought_logprobs"][0].as_py()) == 2

@@ -21,7 +21,7 @@ def fork(rollout, scores, step_idx=1, **changes):
     """A state whose every action's ids are [20 + its index, 3]."""
     candidates, judged = fork_rows(rollout, scores, step_idx)
     ids = {a: {"thought_ids": [11, 12], "action_ids": [20 + i, 3]} for i, a in enumerate(ACTIONS)}
-    return [c | ids[c["tool_name"]] | changes for c in candidates], judged
+    return [c | {"policy": "nano"} | ids[c["tool_name"]] | changes for c in candidates], judged
 
 
 def run(tmp_path, steps, forks, **changes):
@@ -62,7 +62,7 @@ def test_best_trains_on_the_highest_score_and_selected_on_what_was_taken(tmp_pat
 def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
     forks = [fork("q1-s0", {"search": 7}), fork("q2-s0", {"search": 10})]
     rows, made = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search")], forks, objective="sft")
-    assert [r["advantage"] for r in rows] == [1.0, 1.0]
+    assert [(r["advantage"], r["reward"]) for r in rows] == [(1.0, None), (1.0, None)]
     assert made["updates"]["clip_frac"].null_count == 1
 
 
@@ -120,3 +120,15 @@ def test_the_tokens_are_those_that_synth_put_to_the_policy(tmp_path, monkeypatch
     tail = [*opening, 11, 12, *chat.action_prefix(tokenizer)]
     assert tokenizer.decode(opening) == THOUGHT
     assert list(seen[0].prompt_ids)[-len(tail) :] == tail
+
+
+def test_the_tokens_of_another_policy_are_refused(tmp_path):
+    with pytest.raises(SparkError, match="candidates: written by policy 'llama', whose tokens are not those of 'nano'"):
+        run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, policy="llama")])
+
+
+def test_settings_of_the_reward_do_not_make_supervised_fine_tuning_stale():
+    one, other = (SETTINGS.model_copy(update={"objective": "sft", "kl": kl}) for kl in (0.1, 0.2))
+    assert one.identity() == other.identity()
+    assert one.identity() != SETTINGS.identity()
+    assert SETTINGS.identity() != SETTINGS.model_copy(update={"kl": 0.3}).identity()

@@ -10,6 +10,8 @@ from sparkctl.judging import unreadable
 from sparkctl.ports import Reply, Request
 
 NANO_PROVIDER = "nano"
+RETRIES = 2
+"""Further tries of a call that failed, with back-off, by litellm."""
 
 
 class LitellmJudge:
@@ -40,6 +42,7 @@ class LitellmJudge:
                 messages=request["messages"],
                 temperature=request["temperature"],
                 timeout=self.timeout_s,
+                num_retries=RETRIES,
             )
         except SparkError:
             raise

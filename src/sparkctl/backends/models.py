@@ -41,7 +41,10 @@ def open_model(policy: str, dtype: str, device: str) -> Any:
     transformers_logging.disable_progress_bar()
     kind = getattr(torch, dtype)
     model = _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, dtype=kind))
-    return model.to(device_of(device)).eval()
+    try:
+        return model.to(device_of(device)).eval()
+    except (RuntimeError, AssertionError) as fault:
+        raise SparkError(f"synth.device: '{device}' cannot be used ({_line(fault)}); set cpu, cuda or auto") from None
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

@@ -74,6 +74,7 @@ class TransformersEngine:
         model = models.open_model(policy, dtype, device)
         self.model = models.with_adapter(model, adapter) if adapter else model
         self.batch_size = batch_size
+        self._holds: dict[tuple[int, str], bool] = {}
         self.context = self.model.config.get_text_config().max_position_embeddings
         eos = self.model.generation_config.eos_token_id
         self.eos = set(eos if isinstance(eos, list) else [eos]) | {self.tokenizer.eos_token_id}
@@ -182,17 +183,24 @@ class TransformersEngine:
 
     def _stopped(self, sequence: _Sequence) -> bool:
         """Whether a stop string has been written; it is cut off, with every token that reaches into it."""
-        sampled = sequence.ids[len(sequence.forced) :]
-        text = self.tokenizer.decode(sampled[-2 * max(map(len, sequence.stop)) :])
-        if not any(stop in text for stop in sequence.stop):
+        if not any(self._writes(sequence.ids[-1], stop[-1]) for stop in sequence.stop):
             return False
+        sampled = sequence.ids[len(sequence.forced) :]
         text = self.tokenizer.decode(sampled)
-        cut = min(text.index(stop) for stop in sequence.stop if stop in text)
+        found = [text.index(stop) for stop in sequence.stop if stop in text]
+        if not found:
+            return False
         kept = len(sampled) - 1
-        while kept and len(self.tokenizer.decode(sampled[:kept])) > cut:
+        while kept and len(self.tokenizer.decode(sampled[:kept])) > min(found):
             kept -= 1
         del sequence.ids[len(sequence.forced) + kept :], sequence.logprobs[len(sequence.forced) + kept :]
         return True
+
+    def _writes(self, token: int, character: str) -> bool:
+        """Whether a token holds this character: only then can it have ended a stop string."""
+        if (token, character) not in self._holds:
+            self._holds[token, character] = character in self.tokenizer.decode([token])
+        return self._holds[token, character]
 
     def _reply(self, prompt: _Prompt) -> Reply:
         return Reply({"completions": [self._completion(s) for s in prompt.sequences]})
@@ -205,6 +213,7 @@ class TransformersEngine:
             "ids": sequence.ids,
             "logprobs": sequence.logprobs,
             "finish": sequence.finish,
+            "ended_turn": said != sampled,
         }
 
 

@@ -23,18 +23,23 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded on the right. `targets`, `mask`: (step, token) of the trained tail, aligned right."""
+    """Rows aligned right, so that the trained tokens of all are among the last: only those places need logits."""
 
     ids: torch.Tensor
-    """(step, position) token ids."""
+    """(step, position) token ids, padded on the left."""
     attention: torch.Tensor
     """(step, position): 1 where there is a token."""
-    places: torch.Tensor
-    """(step, token): the position whose logits predict the target."""
     targets: torch.Tensor
+    """(step, token): the last tokens of each row."""
     mask: torch.Tensor
+    """(step, token): 1.0 where the token belongs to the action."""
     advantage: torch.Tensor
     """(step,)"""
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """(step, position): each token's place in its own row."""
+        return (self.attention.cumsum(1) - 1).clamp(min=0)
 
 
 def collate(items: Sequence[Item], pad: int, device: torch.device | str = "cpu") -> Batch:
@@ -42,18 +47,13 @@ def collate(items: Sequence[Item], pad: int, device: torch.device | str = "cpu")
     width, tail = max(i.length for i in items), max(len(i.action_ids) for i in items)
     ids = torch.full((len(items), width), pad)
     attention = torch.zeros((len(items), width), dtype=torch.long)
-    places = torch.zeros((len(items), tail), dtype=torch.long)
-    targets = torch.zeros((len(items), tail), dtype=torch.long)
     mask = torch.zeros((len(items), tail))
     for row, item in enumerate(items):
-        n, start = len(item.action_ids), len(item.prompt_ids)
-        ids[row, : item.length] = torch.tensor([*item.prompt_ids, *item.action_ids])
-        attention[row, : item.length] = 1
-        places[row, :n] = torch.arange(start - 1, start + n - 1)
-        targets[row, :n] = torch.tensor(item.action_ids)
-        mask[row, :n] = 1.0
+        ids[row, width - item.length :] = torch.tensor([*item.prompt_ids, *item.action_ids])
+        attention[row, width - item.length :] = 1
+        mask[row, tail - len(item.action_ids) :] = 1.0
     advantage = torch.tensor([item.advantage for item in items])
-    return Batch(*(t.to(device) for t in (ids, attention, places, targets, mask, advantage)))
+    return Batch(*(t.to(device) for t in (ids, attention, ids[:, width - tail :], mask, advantage)))
 
 
 def epochs(items: Sequence[Item], epochs: int, batch_size: int, seed: int) -> Iterator[tuple[int, list[Item]]]:

@@ -4,12 +4,14 @@ Old and reference log-probs are those of the frozen start: the same model with t
 copy is held. Dropout is off throughout; the ratio is therefore exactly 1 until the first update.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sparkctl.errors import SparkError
 from sparkctl.objective import losses
 from sparkctl.objective.batches import Batch, Item, collate, epochs, micro_batches
 
@@ -29,14 +31,28 @@ def fit(
         for number, (epoch, batch) in enumerate(plan, 1):
             row = accumulate(model, pad, batch, settings)
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+            if not torch.isfinite(norm):
+                raise SparkError(
+                    f"train.{settings.name}: the gradient of update {number} is not finite; lower train.lr"
+                )
             rate = schedule.get_last_lr()[0]
             optimiser.step()
             schedule.step()
             optimiser.zero_grad()
             rows.append({"update": number, "epoch": epoch, "grad_norm": float(norm), "lr": rate} | row)
             advance(1)
-    model.save_pretrained(folder)
+    _save(model, folder, settings.policy)
     return rows
+
+
+def _save(model: Any, folder: Path, policy: str) -> None:
+    """A peft folder whose bytes do not depend on where or in which process it was made."""
+    model.save_pretrained(folder)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"base_model_name_or_path": policy}
+    config["target_modules"] = sorted(config["target_modules"])  # peft keeps a set, in the order of Python's hash seed
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def accumulate(model: Any, pad: int, items: Sequence[Item], settings: Any) -> dict[str, Any]:
@@ -52,27 +68,33 @@ def accumulate(model: Any, pad: int, items: Sequence[Item], settings: Any) -> di
 
 
 def step_losses(model: Any, batch: Batch, settings: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(step,): the loss of each step, and its metrics, detached."""
+    """(step,): the loss of each step, and its metrics, detached. SFT has no old policy, and its drift is not measured."""
     logits = _logits(model, batch)
-    logprobs = logits.log_softmax(-1).gather(2, batch.targets[:, :, None])[:, :, 0]
-    with torch.no_grad(), model.disable_adapter():
-        start = _logits(model, batch)
-        old = start.log_softmax(-1).gather(2, batch.targets[:, :, None])[:, :, 0]
-    drift = losses.kl(logits, start, batch.mask)
-    metrics = {"approx_kl": drift, "entropy": losses.entropy(logits, batch.mask)}
+    logprobs = _picked(logits, batch)
+    metrics = {"entropy": losses.entropy(logits.detach(), batch.mask)}
     if settings.objective == "sft":
         loss = losses.nll(logprobs, batch.mask)
-        return loss, {k: v.detach() for k, v in (metrics | {"policy_loss": loss}).items()}
-    ratios = losses.ratio(logprobs, old, batch.mask, settings.ratio)
+        return loss, metrics | {"policy_loss": loss.detach()}
+    with torch.no_grad(), model.disable_adapter():
+        start = _logits(model, batch)
+    ratios = losses.ratio(logprobs, _picked(start, batch), batch.mask, settings.ratio)
     loss = losses.clipped(ratios, batch.advantage, batch.mask, settings.clip)
-    metrics |= {"policy_loss": loss, "clip_frac": losses.clip_frac(ratios, batch.mask, settings.clip)}
-    return loss + settings.kl * drift, {k: v.detach() for k, v in metrics.items()}
+    drift = losses.kl(logits, start, batch.mask)
+    metrics |= {"policy_loss": loss.detach(), "approx_kl": drift.detach()}
+    metrics["clip_frac"] = losses.clip_frac(ratios.detach(), batch.mask, settings.clip)
+    return loss + settings.kl * drift, metrics
 
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:
-    """(step, token, vocabulary): logits at the places that predict trained tokens."""
-    logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits.float()
-    return logits[torch.arange(len(logits), device=logits.device)[:, None], batch.places]
+    """(step, token, vocabulary): logits that predict the targets; no other place goes through the model's head."""
+    kept = batch.targets.shape[1] + 1
+    out = model(input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, logits_to_keep=kept)
+    return out.logits[:, :-1].float()
+
+
+def _picked(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(step, token): log-probs of the targets."""
+    return logits.log_softmax(-1).gather(2, batch.targets[:, :, None])[:, :, 0]
 
 
 def _with_lora(model: Any, settings: Any) -> Any:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from sparkctl import rollouts, tables
 from sparkctl.episode import (
     COT,
     COT_OBSERVATION,
     LETTERS,
+    STOPS,
     THOUGHT,
     Matched,
     Step,
@@ -46,14 +49,14 @@ class Eval(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     steps: int = 5
     prompt: str
-    samples: int = 1
+    samples: int = Field(1, ge=1)
     """Rollouts per question."""
-    temperature: float = 1.0
+    temperature: float = Field(1.0, ge=0)
     """Of everything the policy writes. 0 is greedy."""
-    max_turn_tokens: int = 96
+    max_turn_tokens: int = Field(96, ge=1)
     seed: int = 0
     tools: Tools
-    batch_size: int = 512
+    batch_size: int = Field(512, ge=1)
     """Knob: sequences generated at once."""
     device: str = "auto"
     """Knob: "cpu", "cuda", or "auto"."""
@@ -98,7 +101,7 @@ def _request(run: _Run, step: int, system: str, settings: Eval) -> Request:
         "messages": messages(state, system),
         "turn": [{"text": THOUGHT}],
         "forced": [""],
-        "stop": [],
+        "stop": list(STOPS),
         "max_new_tokens": settings.max_turn_tokens,
         "temperature": settings.temperature,
         "seed": seed_of(settings.seed, run.rollout.id, step),

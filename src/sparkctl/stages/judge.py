@@ -9,7 +9,10 @@ As in the paper: 0-10 for nine candidates (SPaRK, extended abstract). One call f
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from sparkctl import judging, rollouts, tables
+from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.settings import Settings
@@ -25,17 +28,17 @@ class Judge(Settings):
     """Which step is judged, from 1. Set by the pipeline."""
     model: str
     """Any litellm model; "nano/rubric" is the embedded rubric judge, which executes the candidates."""
-    votes: int = 1
+    votes: int = Field(1, ge=1)
     """Calls per state; a score is the mean of those that succeeded."""
-    temperature: float = 0.0
+    temperature: float = Field(0.0, ge=0)
     reference: Literal["none", "answer", "solution"] = "solution"
     """What the judge is told of the truth: nothing, the correct option, or the worked solution as well."""
     seed: int = 0
     prompt: str
     """The rubric, from judge.md."""
-    concurrency: int = 16
+    concurrency: int = Field(16, ge=1)
     """Knob: calls in flight at once."""
-    timeout_s: float = 60.0
+    timeout_s: float = Field(60.0, gt=0)
     """Knob: seconds until a call is given up."""
 
 
@@ -52,7 +55,13 @@ def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
         if c
     ]
     assert context.judge is not None
-    replies = iter(context.judge(requests))
+    answered = context.judge(requests)
+    if answered and all(reply.error for reply in answered):
+        # Stored, such a table would count as done; nothing can follow from it.
+        raise SparkError(
+            f"judge.model '{settings.model}': each of {len(answered)} calls failed, the first with: {answered[0].error}"
+        )
+    replies = iter(answered)
     rows: list[dict[str, Any]] = []
     for group, shown in zip(groups, cases, strict=True):
         votes = [next(replies) for _ in range(settings.votes)] if shown else []

@@ -11,6 +11,8 @@ from collections import defaultdict
 from itertools import zip_longest
 from typing import Any, Literal
 
+from pydantic import Field
+
 from sparkctl import tables
 from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
@@ -29,7 +31,7 @@ class Questions(Settings):
     """Set by the pipeline: the training or the evaluation questions."""
     source: str
     """"nano" (generated), or the path of a Parquet file in MMLU-Pro's schema."""
-    limit: int | None = None
+    limit: int | None = Field(None, ge=1)
     """At most this many; null: all there are."""
     categories: tuple[str, ...] = ()
     """Only these; empty: all fourteen."""

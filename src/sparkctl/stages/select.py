@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from sparkctl import rollouts, selection, tables
 from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION, LETTERS
@@ -30,13 +31,13 @@ class Select(Settings):
     steps: int = 5
     """Steps after which a rollout ends, answered or not. From synth.toml."""
     rule: selection.Rule = "rarest_viable"
-    threshold: float = 6.0
+    threshold: float = Field(6.0, ge=0, le=10)
     """Lowest score that is viable. The paper: 6.0."""
     when_none_viable: Literal["best", "end"] = "best"
     """Take the best score all the same, or end the rollout."""
     cot_competes: bool = True
     """False: `cot` is left out wherever a tool is viable."""
-    temperature: float = 1.0
+    temperature: float = Field(1.0, gt=0)
     """Of the rule `softmax`, in points of the score."""
     seed: int = 0
     tools: Tools

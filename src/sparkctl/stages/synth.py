@@ -9,8 +9,10 @@ As in the paper: one thought, then 8 tools + CoT as candidates (SPaRK, extended 
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from sparkctl import rollouts, tables
-from sparkctl.episode import ACTION, ACTIONS, INPUT, THOUGHT, messages, system_prompt
+from sparkctl.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.rollouts import Rollout
@@ -23,26 +25,26 @@ class Synth(Settings):
 
     knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
 
-    step: int = 1
+    step: int = Field(1, ge=1)
     """Which step of the rollouts this round writes, from 1. Set by the pipeline."""
     policy: str
     """Folder or hub name of the policy model; "nano" is the embedded one."""
     engine: Literal["transformers"] = "transformers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    samples: int = 1
+    samples: int = Field(1, ge=1)
     """Rollouts per question."""
-    temperature: float = 1.0
+    temperature: float = Field(1.0, ge=0)
     """Of the thought. 0 is greedy."""
-    candidate_temperature: float = 0.0
+    candidate_temperature: float = Field(0.0, ge=0)
     """Of the nine inputs. 0 is greedy."""
-    max_thought_tokens: int = 48
-    max_action_tokens: int = 48
+    max_thought_tokens: int = Field(48, ge=1)
+    max_action_tokens: int = Field(48, ge=1)
     seed: int = 0
     prompt: str
     """System prompt; `{tools}` becomes the list of actions."""
     descriptions: dict[str, str]
     """Action -> the line that the prompt says of it. From tools.toml."""
-    batch_size: int = 512
+    batch_size: int = Field(512, ge=1)
     """Knob: sequences generated at once."""
     device: str = "auto"
     """Knob: "cpu", "cuda", or "auto"."""
@@ -78,13 +80,12 @@ def thought_request(rollout: Rollout, system: str, settings: Synth) -> Request:
 
 def candidates_request(rollout: Rollout, thought: Reply, system: str, settings: Synth) -> Request:
     """Go on from the thought with each of the nine actions forced, up to the end of the turn."""
-    assert thought.body is not None
-    said = thought.body["completions"][0]
+    said = _thought(thought)
     return {
         "messages": messages(rollout.state, system),
         "turn": [{"text": THOUGHT}, {"text": said["text"], "ids": said["ids"]}, {"text": ACTION}],
         "forced": [f" {action}{INPUT}" for action in ACTIONS],
-        "stop": [],
+        "stop": list(STOPS),
         "max_new_tokens": settings.max_action_tokens,
         "temperature": settings.candidate_temperature,
         "seed": seed_of(settings.seed, rollout.id, settings.step, "candidates"),
@@ -101,9 +102,18 @@ def _rows(rollout: Rollout, thought: Reply, written: Reply, settings: Synth) -> 
     }
     if thought.body is None or written.body is None:
         return [common | {"tool_name": action, "error": written.error} for action in ACTIONS]
-    said = thought.body["completions"][0]
+    said = _thought(thought)
     common |= {"thought": said["text"].strip(), "thought_ids": said["ids"], "thought_logprobs": said["logprobs"]}
     return [common | _candidate(a, c) for a, c in zip(ACTIONS, written.body["completions"], strict=True)]
+
+
+def _thought(reply: Reply) -> dict[str, Any]:
+    """The thought as written, its turn still open: an end of turn in mid-prompt would close what the nine go on from."""
+    assert reply.body is not None
+    said = dict(reply.body["completions"][0])
+    if said.get("ended_turn"):
+        said |= {"ids": said["ids"][:-1], "logprobs": said["logprobs"][:-1]}
+    return said
 
 
 def _candidate(action: str, completion: dict[str, Any]) -> dict[str, Any]:

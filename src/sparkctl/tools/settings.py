@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from sparkctl.settings import Settings
 
 
@@ -10,9 +12,9 @@ class Tools(Settings):
 
     backend: Literal["offline"] = "offline"
     """offline: sympy, pint, a Python process with limits, and a small corpus; no network."""
-    hits: int = 1
+    hits: int = Field(1, ge=1)
     """Documents that a retrieval tool shows."""
-    limit: int = 600
+    limit: int = Field(600, ge=1)
     """Characters of an observation; the rest is cut and marked."""
     descriptions: dict[str, str]
     """Action -> the line that the policy's prompt says of it."""
