@@ -101,6 +101,16 @@ def test_a_right_answer_without_grounds_is_luck(box):
     assert points(case(SUM, "322", {"cot": "Answer: 322"}), box) == {"cot": 3}
 
 
+def test_a_value_that_the_tool_was_given_is_luck_too(box):
+    queries = {"calculator": "322", "python_repl": "print(322)"}
+    assert points(case(SUM, "322", queries), box) == {"calculator": 3, "python_repl": 3}
+    assert points(case("", "3.5", {"calculator": "3.5"}), box) == {"calculator": 3}
+    assert points(case("", FACT.value, {"search": FACT.value, "python_repl": f"print('{FACT.value}')"}), box) == {
+        "search": 3,
+        "python_repl": 3,
+    }
+
+
 def test_plain_reasoning_needs_no_grounds_and_no_tool(box):
     queries = {"cot": "Answer: red", "search": "red", "calculator": "red"}
     assert points(case(PICK, "red", queries), box) == {"cot": 10, "search": 0, "calculator": 0}

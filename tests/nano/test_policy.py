@@ -2,13 +2,25 @@
 
 import random
 import re
+from collections import Counter
 
 import pytest
 
-from sparkctl.episode import ACTIONS, CATEGORIES, messages
+from sparkctl.episode import ACTIONS, CATEGORIES, messages, read_answer
 from sparkctl.nano import POLICY, build, play, questions, teacher, tokenizer, world
-from sparkctl.nano.plan import read
+from sparkctl.nano.plan import read, waiting
 from sparkctl.tools import toolbox
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Two threads that wait for each other beside another busy program are five times slower than one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +66,28 @@ def test_the_shipped_tokenizer_is_the_one_of_the_code(words):
 
 
 def test_the_policy_answers_most_test_questions(model, words, box):
-    rows = questions.generate("test", 10 * len(CATEGORIES), seed=11)
+    rows = questions.generate("test", 7 * len(CATEGORIES), seed=11)
     states = play.play(model, words, rows, box)
-    # 0.97 is usual; 0.85 is five standard errors below at n = 140, and far above what a broken format would give
-    assert sum(play.is_correct(state, row) for state, row in zip(states, rows, strict=True)) / len(rows) > 0.85
+    # 0.945 was measured at n = 1400; 0.83 is five standard errors (0.023 at n = 98) below
+    assert sum(play.is_correct(state, row) for state, row in zip(states, rows, strict=True)) / len(rows) > 0.83
 
 
 @pytest.mark.parametrize("aux", [True, False])
-def test_demonstrations_end_in_the_right_answer_or_use_up_their_steps(box, aux):
+def test_demonstrations_end_in_an_answer_that_is_right_unless_guessed(box, aux):
     rng = random.Random(0)
-    for row in questions.generate("train", 70, seed=5):
+    outcomes = Counter()
+    for row in questions.generate("train", 140, seed=5):
         rollout = teacher.demonstrate(row, box, rng, aux)
-        last = rollout.state.steps[-1]
+        *before, last = rollout.state.steps
+        known = [goal for goal in waiting(read(row["cot_content"]), before) if goal.verb != "pick"] == []
+        answered = read_answer(last.tool_name, last.action_query) is not None
         assert len(rollout.masked) == len(rollout.state.steps) <= teacher.MAX_STEPS
-        assert play.is_correct(rollout.state, row) or len(rollout.state.steps) == teacher.MAX_STEPS
-        assert last.tool_name in ACTIONS
+        assert answered or len(rollout.state.steps) == teacher.MAX_STEPS
+        assert play.is_correct(rollout.state, row) or not answered or not known
         assert aux or not any(rollout.masked)
+        outcomes["guessed" if answered and not known else "other"] += 1
+    assert outcomes["guessed"] < 14  # 3 % of about 150 open steps: 4.5 expected, and 14 is 4.5 standard errors above
+    assert aux or outcomes["guessed"]
 
 
 def test_renaming_exchanges_names_and_nothing_else(box):
