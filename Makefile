@@ -51,5 +51,5 @@ nano: $(READY) ## train the embedded policy again, from its fixed seed
 bench: $(READY) ## what is measured
 	$(BIN)/python benchmarks/select_scale.py
 
-clean: ## remove what runs have made
-	rm -rf data/store data/*/ data/memory.sqlite*
+clean: ## remove the tables of all runs; replies that were paid for stay in data/memory.sqlite
+	rm -rf data/store $(dir $(wildcard data/*/runs.jsonl))

@@ -117,15 +117,6 @@ def test_no_key_stands_in_a_recipe():
         assert not re.search(r"(sk-|api_key\s*=)", path.read_text())
 
 
-def test_train_drops_what_select_would_not_have_called_viable():
-    def least(*overrides):
-        return {n.settings.min_score for n in pipeline.nodes(load(*overrides)) if n.stage.name == "train"}
-
-    assert least() == {6.0}
-    assert least("select.threshold=5") == {5}
-    assert least("select.threshold=5", "train.min_score=7") == {7}
-
-
 def test_what_the_embedded_judge_runs_decides_its_key():
     judges = [next(n for n in pipeline.nodes(load(*o)) if n.name == "judge.1") for o in ((), ("tools.hits=3",))]
     assert judges[0].identities != judges[1].identities

@@ -219,8 +219,7 @@ def _select_node(s: _Sections, step: int) -> Node:
 
 
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
-    values = {"min_score": s.select.get("threshold", select.Select.model_fields["threshold"].default)}
-    values |= s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
+    values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
     settings = checked(train.Train, values, "train")
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
     writes = {output: f"{output}.{name}" for output in train.STAGE.writes}

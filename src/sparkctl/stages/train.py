@@ -39,8 +39,8 @@ class Train(Settings):
     objective: Literal["ppo", "sft"] = "ppo"
     action: Literal["selected", "best"] = "selected"
     """Which candidate of a state is trained on: the one taken, or the best scored (ties: action order)."""
-    min_score: float = 6.0
-    """Steps whose action scored lower are dropped, and counted in the credit table. Unless set: select.threshold."""
+    min_score: float = 0.0
+    """Steps whose action scored lower are dropped, and counted in the credit table."""
     quality: float = 1.0
     """Weight of score / 10 in the reward. PPO only, like all down to `kl`."""
     rarity: float = 0.3
