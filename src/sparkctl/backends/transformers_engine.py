@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from sparkctl import chat
 from sparkctl.backends import models
@@ -20,8 +20,52 @@ from sparkctl.ports import Reply, Request
 
 DECIMALS = 4
 """Log-probs are kept to this many decimals: below that, batched float32 arithmetic is noise."""
+_ROOM = 32
+"""Tokens that a cache grows by at once."""
 _DROP_SHARE = 0.3
 """Finished sequences leave the batch once they are this share of it."""
+
+
+class _RoomyLayer(DynamicLayer):
+    """A layer's cache that grows by blocks: the library's own is copied whole for every token."""
+
+    keys_room: torch.Tensor | None = None
+    values_room: torch.Tensor | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append (sequence, head, token, width) to what is held; all that is held."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held = self.get_seq_length()
+        needed = held + key_states.shape[-2]
+        if self.keys_room is None or self.values_room is None or self.keys_room.shape[-2] < needed:
+            self.keys_room, self.values_room = (
+                self._roomier(old, new, needed + _ROOM)
+                for old, new in ((self.keys, key_states), (self.values, value_states))
+            )
+        self.keys_room[:, :, held:needed] = key_states
+        self.values_room[:, :, held:needed] = value_states
+        self.keys, self.values = self.keys_room[:, :, :needed], self.values_room[:, :, :needed]
+        return self.keys, self.values
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every sequence."""
+        super().batch_repeat_interleave(repeats)
+        self.keys_room = self.values_room = None
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these sequences."""
+        super().batch_select_indices(indices)
+        self.keys_room = self.values_room = None
+
+    @staticmethod
+    def _roomier(old: torch.Tensor | None, new: torch.Tensor, tokens: int) -> torch.Tensor:
+        room = new.new_empty((*new.shape[:2], tokens, new.shape[3]))
+        if old is not None and old.numel():
+            room[:, :, : old.shape[-2]] = old
+        return room
 
 
 @dataclass
@@ -126,7 +170,7 @@ class TransformersEngine:
         width = max(len(p.ids) for p in prompts)
         rows = [[pad] * (width - len(p.ids)) + p.ids for p in prompts]
         mask = torch.tensor([[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=device)
-        cache = DynamicCache()
+        cache = Cache(layer_class_to_replicate=_RoomyLayer)
         logits = self._forward(torch.tensor(rows, device=device), mask, cache)  # (prompt, vocabulary)
         fork = len(prompts[0].sequences)
         cache.batch_repeat_interleave(fork)
@@ -144,7 +188,7 @@ class TransformersEngine:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = self._forward(tokens[:, None], mask, cache)
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Cache) -> torch.Tensor:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         out = self.model(
             input_ids=ids,
