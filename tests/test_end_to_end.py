@@ -177,3 +177,15 @@ def test_real_mmlu_pro_goes_through_every_stage(tmp_path):
     steps = pq.read_table(tmp_path / "mmlu" / "steps.1.parquet")
     assert len(steps) == 28
     assert len(set(steps["question_id"].to_pylist())) == 28
+
+
+def test_the_claim_holds_on_nano(tmp_path):
+    """The recipe as it is checked in: SPaRK's tools are more diverse than base's and SFT-on-best's, its accuracy holds."""
+    result = json.loads(sparkctl("run", "--json", data=tmp_path))
+    base, best, selected, spark = (result["policies"][p] for p in ("base", "sft_best", "sft_selected", "spark"))
+    assert {p["n"] for p in (base, best, selected, spark)} == {700}
+    assert spark["tool_entropy_ci"][0] > base["tool_entropy_ci"][1]
+    assert spark["tool_entropy_ci"][0] > best["tool_entropy_ci"][1]
+    assert spark["accuracy"] >= base["accuracy"] - 0.02
+    assert 0.85 < base["accuracy"] < 0.95
+    assert best["tool_entropy_bits"] < base["tool_entropy_bits"]

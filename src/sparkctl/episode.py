@@ -101,14 +101,19 @@ def messages(state: State, system: str) -> list[dict[str, str]]:
     for step in state.steps:
         turn = f"{THOUGHT} {step.thought}{ACTION} {step.tool_name}{INPUT} {step.action_query}"
         chat.append({"role": "assistant", "content": turn})
-        chat.append({"role": "user", "content": f"{OBSERVATION} {' '.join(step.observation.split())}"})
+        chat.append({"role": "user", "content": f"{OBSERVATION} {flat(step.observation)}"})
     return chat
 
 
+def flat(text: str) -> str:
+    """The text on one line, so that no marker of ours can stand at a line's start."""
+    return " ".join(text.split())
+
+
 def one_line(text: str, limit: int = 600) -> str:
-    """Text of a tool, made harmless: on one line no marker of ours can stand at a line's start; at most `limit` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    """The text on one line of at most `limit` characters; a cut is marked."""
+    line = flat(text)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def parse_turn(text: str) -> Turn:
@@ -159,7 +164,7 @@ def _by_text(answer: str, options: Sequence[str]) -> int | None:
 
 
 def _exact(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    return flat(text).rstrip(".")
 
 
 def _folded(text: str) -> str:

@@ -10,7 +10,9 @@ from sparkctl.stage import Context
 from sparkctl.stages.train import STAGE, Train
 from support import fork_rows, questions_table, step_row
 
-SETTINGS = Train(policy="nano", prompt="s", descriptions={a: a for a in ACTIONS}, epochs=1, lora_r=2, baseline="none", min_score=6.0)
+SETTINGS = Train(
+    policy="nano", prompt="s", descriptions={a: a for a in ACTIONS}, epochs=1, lora_r=2, baseline="none", min_score=6.0
+)
 
 
 def step(rollout, tool, **changes):
