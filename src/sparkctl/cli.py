@@ -252,7 +252,7 @@ def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
     console = Console()
     terminal.categories(console, result.policies)
     terminal.tool_mix(console, result.policies)
-    terminal.stages(console, result.seconds, result.reused)
+    terminal.stages(console, result.seconds, result.reused_by_stage)
     terminal.headline(console, result.policies)
     if bench.profile == "nano":
         console.print(terminal.NANO_SAYS)

@@ -1,6 +1,7 @@
 """What the commands do, without a command line: one recipe, one run, one store, opened together."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class Result:
     reused: list[str]
     """Nodes that were up to date."""
     made: list[str]
+    reused_by_stage: dict[str, int]
     folder: Path
 
     def as_json(self) -> dict[str, Any]:
@@ -120,7 +122,8 @@ class Workbench:
         evaluated = [f.node for f in fates if f.node.stage.name == "eval"]
         policies = {n.settings.name: summarise(self.table("answers", n.settings.name)) for n in evaluated}  # type: ignore[attr-defined]
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
-        return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, self.store.run)
+        counted = Counter(f.node.stage.name for f in fates if not f.runs)
+        return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run)
 
     def _make(self, graph: list[Node]) -> list[Fate]:
         return self._maker(_tell).make(graph)

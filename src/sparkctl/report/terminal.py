@@ -15,16 +15,16 @@ NANO_SAYS = (
 
 
 def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
-    """Accuracy and tool-choice entropy per policy, with 95 % intervals."""
+    """Accuracy and tool-choice entropy per policy, with 95 % intervals; it fits 80 columns."""
     table = Table(title="Policies on unseen questions (95 % intervals)", title_justify="left")
-    table.add_column("policy")
-    for name in ("accuracy", "tool entropy, bits", "no answer", "steps", "n"):
+    table.add_column("policy", no_wrap=True)
+    for name in ("accuracy, %", "entropy, bits", "no answer", "steps", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, s in summaries.items():
         table.add_row(
             name,
-            f"{s.accuracy:.1%} ({s.accuracy_ci[0]:.1%} - {s.accuracy_ci[1]:.1%})",
-            f"{s.tool_entropy_bits:.2f} ({s.tool_entropy_ci[0]:.2f} - {s.tool_entropy_ci[1]:.2f})",
+            f"{s.accuracy * 100:.1f} ({s.accuracy_ci[0] * 100:.1f}-{s.accuracy_ci[1] * 100:.1f})",
+            f"{s.tool_entropy_bits:.2f} ({s.tool_entropy_ci[0]:.2f}-{s.tool_entropy_ci[1]:.2f})",
             str(s.unanswered),
             f"{s.steps_per_question:.2f}",
             str(s.n),
@@ -58,13 +58,12 @@ def _shares(
     console.print(table)
 
 
-def stages(console: Console, seconds: Mapping[str, float], reused: Sequence[str]) -> None:
-    """Seconds per stage, rounds added up."""
+def stages(console: Console, seconds: Mapping[str, float], reused: Mapping[str, int]) -> None:
+    """Seconds per stage, rounds added up, and how many of its tables were up to date."""
     table = Table(title="Time per stage", title_justify="left")
-    table.add_column("stage")
-    table.add_column("seconds", justify="right")
-    table.add_column("reused", justify="right")
+    for name in ("stage", "seconds", "reused"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in seconds:
-        table.add_row(stage, f"{seconds[stage]:.1f}", str(sum(name.split(".")[0] == stage for name in reused)))
-    table.add_row("all", f"{sum(seconds.values()):.1f}", str(len(reused)))
+        table.add_row(stage, f"{seconds[stage]:.1f}", str(reused.get(stage, 0)))
+    table.add_row("all", f"{sum(seconds.values()):.1f}", str(sum(reused.values())))
     console.print(table)
