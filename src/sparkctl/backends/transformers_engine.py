@@ -22,6 +22,8 @@ DECIMALS = 4
 """Log-probs are kept to this many decimals: below that, batched float32 arithmetic is noise."""
 _ROOM = 32
 """Tokens that a cache grows by at once."""
+_PADDING = 1.25
+"""A prompt joins a batch whose shortest it exceeds by no more than this factor (and a few tokens): padding costs time."""
 _DROP_SHARE = 0.3
 """Finished sequences leave the batch once they are this share of it."""
 
@@ -155,13 +157,16 @@ class TransformersEngine:
         """Prompts of like length and equally many continuations together, at most `batch_size` sequences each."""
         batches: list[list[_Prompt]] = []
         for prompt in sorted(prompts, key=lambda p: (len(p.sequences), len(p.ids))):
-            width = len(prompt.sequences)
-            last = batches[-1] if batches else []
-            if last and len(last[0].sequences) == width and (len(last) + 1) * width <= self.batch_size:
-                last.append(prompt)
+            if batches and self._fits(prompt, batches[-1]):
+                batches[-1].append(prompt)
             else:
                 batches.append([prompt])
         return batches
+
+    def _fits(self, prompt: _Prompt, batch: list[_Prompt]) -> bool:
+        first, width = batch[0], len(prompt.sequences)
+        alike = len(prompt.ids) <= _PADDING * len(first.ids) + _ROOM
+        return alike and len(first.sequences) == width and (len(batch) + 1) * width <= self.batch_size
 
     @torch.inference_mode()
     def _generate(self, prompts: list[_Prompt]) -> None:
