@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sparkctl.episode import ACTION, INPUT, THOUGHT
+from sparkctl.episode import ACTION, THOUGHT
 from sparkctl.errors import SparkError
 
 TEMPLATE_DATE = "01 Jan 2026"
@@ -63,8 +63,3 @@ def thought_prefix(tokenizer: Any) -> list[int]:
 def action_prefix(tokenizer: Any) -> list[int]:
     """What follows a thought; the policy goes on with ` <tool>`."""
     return encode_text(tokenizer, ACTION)
-
-
-def forced_action(tokenizer: Any, tool_name: str) -> list[int]:
-    """The tool's name and the opening of its input: the part of a candidate that is asked for, not sampled."""
-    return encode_text(tokenizer, f" {tool_name}") + encode_text(tokenizer, INPUT)

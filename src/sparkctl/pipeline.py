@@ -197,7 +197,12 @@ def _synth_node(s: _Sections, step: int) -> Node:
     settings = checked(synth.Synth, values, "synth")
     reads = {"questions": ("questions",)} | _history(step)
     return Node(
-        f"synth.{step}", synth.STAGE, settings, reads, {"candidates": f"candidates.{step}"}, identities=_model(settings)
+        f"synth.{step}",
+        synth.STAGE,
+        settings,
+        reads,
+        {"candidates": f"candidates.{step}"},
+        identities=wiring.engine_identity(settings),
     )
 
 
@@ -240,16 +245,12 @@ def _eval_node(s: _Sections, name: str) -> Node:
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     if name != BASE:
         reads["adapter"] = (f"adapter.{name}",)
-    known = _model(settings) | {"corpus": wiring.corpus_identity()}
+    known = wiring.engine_identity(settings) | {"corpus": wiring.corpus_identity()}
     return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, identities=known)
 
 
 def _history(step: int) -> dict[str, tuple[str, ...]]:
     return {"steps": tuple(f"steps.{before}" for before in range(1, step))} if step > 1 else {}
-
-
-def _model(settings: Any) -> dict[str, str]:
-    return wiring.engine_identity(settings)
 
 
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:

@@ -56,7 +56,7 @@ def test_log_probs_agree_with_a_plain_forward_pass(engine, temperature):
 def test_greedy_takes_the_likeliest_token_after_the_forced_part(engine):
     asked = fork(STATES[0])
     for action, completion in zip(ACTIONS, engine([asked])[0].body["completions"], strict=True):
-        forced = chat.forced_action(engine.tokenizer, action)
+        forced = chat.encode_text(engine.tokenizer, f" {action}{INPUT}")
         assert completion["ids"][: len(forced)] == forced
         prompt = prompt_ids(engine, asked)
         with torch.no_grad():

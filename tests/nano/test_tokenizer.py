@@ -51,7 +51,7 @@ def test_a_turn_in_parts_is_the_turn_as_a_whole(thought, tool, query):
         chat.thought_prefix(WORDS),
         encoded(f" {thought}"),
         chat.action_prefix(WORDS),
-        chat.forced_action(WORDS, tool),
+        encoded(f" {tool}{episode.INPUT}"),
         encoded(f" {query}"),
     ]
     assert [*chain(*parts)] == encoded(f"Thought: {thought}\nAction: {tool}\nInput: {query}")
