@@ -98,11 +98,28 @@ def train_command(
     policy: Policy = None,
     read: Reads = None,
     write: Writes = None,
+    audited: Annotated[bool, typer.Option("--audit", help="Say what would teach what, without training.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what training would take, and make nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the adapters on the judged steps: SFT controls and offline PPO."""
+    """Train the adapters on the judged steps: SFT controls, offline PPO, the exact expectation."""
     bench = _workbench(profile, run, sets, data, recipes)
-    _print(_done(bench, "train", policy, read, write), as_json)
+    if not (audited or dry_run):
+        _print(_done(bench, "train", policy, read, write), as_json)
+        return
+    if read or write or (audited and dry_run):
+        raise SparkError(
+            "train: --audit and --dry-run look at the run as it is; leave out --read, --write and the other"
+        )
+    found = bench.audits(policy) if audited else bench.footprints(policy)
+    if as_json:
+        _print(found, True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    (terminal.audits if audited else terminal.footprints)(Console(), found)
 
 
 @app.command("eval")

@@ -2,6 +2,7 @@
 
     questions, eval_questions
     synth.1 judge.1 select.1   ...   synth.5 judge.5 select.5      one step of the episode is one round
+    reference                                                       log-probs under the frozen start, for all objectives
     train.<variant>                                                 for each policy compared that is not the base
     eval.<policy>
 
@@ -31,12 +32,14 @@ from sparkctl.recipe import Values, did_you_mean
 from sparkctl.settings import Settings, checked
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
-from sparkctl.stages import judge, questions, select, synth, train
+from sparkctl.stages import judge, questions, reference, select, synth, train
 from sparkctl.store import Store
 from sparkctl.tables import TABLES, check_key
 from sparkctl.tools.settings import Tools
 
-STAGES: dict[str, Stage] = {m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, train, eval_stage)}
+STAGES: dict[str, Stage] = {
+    m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, reference, train, eval_stage)
+}
 BASE = "base"
 _TABLE_OF = {"source": "questions", "eval_questions": "questions"}
 """Inputs whose table of the contract has another name."""
@@ -82,7 +85,9 @@ def nodes(recipe: dict[str, Values]) -> list[Node]:
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
-    graph += [_train_node(s, name, rounds) for name in s.policies if name != BASE]
+    trained = [name for name in s.policies if name != BASE]
+    graph += [_reference_node(s, rounds)] if trained else []
+    graph += [_train_node(s, name, rounds) for name in trained]
     return graph + [_eval_node(s, name) for name in s.policies]
 
 
@@ -223,6 +228,20 @@ def _select_node(s: _Sections, step: int) -> Node:
     )
 
 
+_OF_THE_LEARNER = ("quantise", "packing", "micro_batch_tokens", "attention", "device")
+"""Settings of train.toml that its reference log-probs share."""
+
+
+def _reference_node(s: _Sections, rounds: range) -> Node:
+    shared = {name: s.train[name] for name in _OF_THE_LEARNER if name in s.train}
+    values = s.reader | shared | {"descriptions": s.tools["descriptions"]}
+    settings = checked(reference.Reference, values, "train")
+    joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "steps")}
+    known = {"model": wiring.policy_identity(settings.policy)}
+    reads = {"questions": ("questions",)} | joined
+    return Node("reference", reference.STAGE, settings, reads, {"reference": "reference"}, identities=known)
+
+
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
     settings = checked(train.Train, values, "train")
@@ -232,7 +251,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
         f"train.{name}",
         train.STAGE,
         settings,
-        {"questions": ("questions",)} | joined,
+        {"questions": ("questions",), "reference": ("reference",)} | joined,
         writes,
         identities={"model": wiring.policy_identity(settings.policy)},
     )
@@ -351,6 +370,7 @@ class Maker:
     tools: Any
     progress: Callable[[str, int], Any]
     tell: Callable[[Fate], None] = lambda fate: None
+    warn: Callable[[str], None] = lambda line: None
     calls: Counter[str] = field(default_factory=Counter)
     """Calls of the node under way: `asked`, and `remembered`."""
 
@@ -383,14 +403,19 @@ class Maker:
     def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path], made_of: dict[str, Any]) -> None:
         inputs = {name: _read(name, [places[a] for a in artifacts]) for name, artifacts in node.reads.items()}
         inputs |= {name: stores.read_table(path, "questions") for name, path in node.files.items()}
-        with self.run_stage(node.stage, node.settings, inputs, node.name) as made:
+        kept = self.store.checkpoint(node.name, digest(made_of))
+        with self.run_stage(node.stage, node.settings, inputs, node.name, kept) as made:
             # The first output is written last: once it exists, all do.
             for output in reversed(node.stage.writes):
                 write(made[output], _TABLE_OF.get(output, output), outputs[node.writes[output]], made_of)
+        stores.remove(kept)
 
     @contextmanager
-    def run_stage(self, stage: Stage, settings: Any, inputs: dict[str, Any], label: str) -> Iterator[Outputs]:
-        """Call a stage with its ports; its outputs are good until the block ends."""
+    def run_stage(
+        self, stage: Stage, settings: Any, inputs: dict[str, Any], label: str, kept: Path | None = None
+    ) -> Iterator[Outputs]:
+        """Call a stage with its ports; its outputs are good until the block ends. `kept`: where training may leave what
+        it needs to go on after a kill."""
         with tempfile.TemporaryDirectory(prefix="sparkctl-") as scratch:
             context = Context(
                 policy=lambda adapter: self._port(
@@ -398,11 +423,16 @@ class Maker:
                 ),
                 judge=self._port(label, lambda w: wiring.judge_port(settings, self.tools, self.memory, w)),
                 tools=self._port(f"{label} tools", lambda w: wiring.tools_port(self.tools, self.memory, w)),
-                model=lambda: wiring.open_for_training(settings),
+                learner=lambda: self.learner(settings, kept),
                 scratch=Path(scratch),
                 progress=self.progress,
             )
             yield stage.run(inputs, settings, context)
+
+    def learner(self, settings: Any, kept: Path | None = None) -> Any:
+        """What trains a policy with these settings."""
+        events = self.store.run / "tensorboard" / settings.name if getattr(settings, "tensorboard", False) else None
+        return wiring.learner(settings, checkpoint=kept, events=events, progress=self.progress, tell=self.warn)
 
     def _port(self, label: str, open_port: Callable[[Watch], Port]) -> Port:
         """A port that shows its progress and counts what memory spared."""

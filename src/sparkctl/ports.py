@@ -30,7 +30,7 @@ class Reply:
 
 Port = Callable[[Sequence[Request]], list[Reply]]
 
-Advance = Callable[[int], None]
+Advance = Callable[..., None]
 """Called with how many more are done."""
 Watch = Callable[[int, int], None]
 """Called with how many more requests are done, and how many of them were remembered."""

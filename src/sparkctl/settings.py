@@ -49,6 +49,8 @@ def _explained(kind: type[Settings], fault: ValidationError, section: str) -> st
         return f"{name}: unknown setting{did_you_mean(place[-1], _known(kind, place[:-1]))}"
     if first["type"] == "missing":
         return f"{name}: setting is missing; add it to stages/{section}.toml"
+    if first["type"] == "value_error":
+        return f"{name}: {first['ctx']['error']}"
     return f"{name}: {first['msg']}, got {first['input']!r}"
 
 

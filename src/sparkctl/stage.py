@@ -18,7 +18,7 @@ Outputs = dict[str, pa.Table | Path]
 
 @contextmanager
 def _silent(label: str, total: int) -> Iterator[Advance]:
-    yield lambda n: None
+    yield lambda n, note="": None
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Context:
     """Adapter folder (None: the base model) -> port that generates."""
     judge: Port | None = None
     tools: Port | None = None
-    model: Callable[[], Any] | None = None
-    """Opens (model, tokenizer) for training."""
+    learner: Callable[[], Any] | None = None
+    """Opens what reads the policy's tokens, computes log-probs and trains; see backends/learner.py."""
     scratch: Path | None = None
     progress: Callable[[str, int], Any] = field(default=_silent)
-    """`with progress(label, total) as advance: advance(n)`."""
+    """`with progress(label, total) as advance: advance(n, note)`."""
 
 
 @dataclass(frozen=True)

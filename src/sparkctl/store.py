@@ -44,6 +44,10 @@ class Store:
         """Where an artifact of this key lies once it is complete."""
         return self.files / _file_name(artifact, f"-{key[:KEY_LENGTH]}")
 
+    def checkpoint(self, node: str, key: str) -> Path:
+        """Where a node of this key may leave what it needs to go on after a kill."""
+        return self.files / f"{node}-{key[:KEY_LENGTH]}.checkpoint"
+
     def linked(self, artifact: str) -> Path | None:
         """The artifact that this run used last, or None."""
         link = self.run / _file_name(artifact)
@@ -86,8 +90,8 @@ class Store:
 
 
 def _under_way(path: Path) -> bool:
-    """Whether another process may be writing this now: half written, and touched within the hour."""
-    return path.name.endswith(".part") and time.time() - path.stat().st_mtime < _ABANDONED_S
+    """Whether another process may be writing this now: not finished, and touched within the hour."""
+    return path.name.endswith((".part", ".checkpoint")) and time.time() - path.stat().st_mtime < _ABANDONED_S
 
 
 def digest_artifact(path: Path) -> str:

@@ -156,6 +156,25 @@ STEPS = Table(
         _ERROR,
     ),
 )
+REFERENCE = Table(
+    "reference",
+    "reference",
+    "candidate",
+    ("rollout_id", "step_idx", "tool_name"),
+    (
+        _ROLLOUT,
+        _STEP,
+        _TOOL,
+        Column(
+            "logprobs",
+            pa.list_(pa.float32()),
+            "natural-log probability of each token of `action_ids` under the policy without an adapter",
+            null="there is nothing to score",
+        ),
+        Column("prompt_tokens", WHOLE, "tokens before the action", null="there is nothing to score"),
+        _ERROR,
+    ),
+)
 UPDATES = Table(
     "updates",
     "train",
@@ -169,11 +188,17 @@ UPDATES = Table(
         Column(
             "approx_kl",
             REAL,
-            "KL of the policy from the frozen start, nats per trained token",
-            null="SFT: not measured",
+            "mean of r - 1 - log r over trained tokens, r against the frozen start, in nats; never negative",
         ),
-        Column("clip_frac", REAL, "share of steps outside the clip range", null="the objective has no ratio"),
+        Column("clip_frac", REAL, "share of trained tokens outside the clip range", null="the objective has no ratio"),
         Column("entropy", REAL, "entropy of the next-token distribution on trained tokens, in nats"),
+        Column(
+            "tool_entropy",
+            REAL,
+            "entropy in bits of the nine actions' names as the policy would choose in the update's states, over all",
+            null="packed as rows, and the names share tokens",
+        ),
+        Column("tool_entropy_within", REAL, "the same within a state, mean over states", null="as for tool_entropy"),
         Column("explained_variance", REAL, "of the returns by the critic", null="no critic"),
         Column("grad_norm", REAL, "norm of the gradient before clipping"),
         Column("lr", REAL, "learning rate"),
@@ -183,19 +208,21 @@ UPDATES = Table(
 CREDIT = Table(
     "credit",
     "train",
-    "step",
-    ("rollout_id", "step_idx"),
+    "step x action trained on",
+    ("rollout_id", "step_idx", "tool_name"),
     (
         _ROLLOUT,
         _STEP,
-        Column("tool_name", TEXT, "the action trained on", null="dropped", among=ACTIONS),
+        Column("tool_name", TEXT, "the action", null="nothing could be selected", among=ACTIONS),
         Column("quality", REAL, "weighted quality term of the reward", null="dropped, or SFT"),
         Column("rarity", REAL, "weighted rarity term of the reward", null="dropped, or SFT"),
-        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped, or SFT"),
+        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped, SFT, or not executed"),
         Column("reward", REAL, "sum of the terms", null="dropped, or SFT"),
-        Column("advantage", REAL, "reward less baseline; SFT: 1", null="dropped"),
+        Column(
+            "advantage", REAL, "what weighs the action; with a critic that of the first update; SFT: 1", null="dropped"
+        ),
         Column("trained_tokens", WHOLE, "tokens that carry loss"),
-        Column("dropped_because", TEXT, "why the step was not trained on", null="it was"),
+        Column("dropped_because", TEXT, "why the action was not trained on", null="it was"),
     ),
 )
 ANSWERS = Table(
@@ -218,7 +245,7 @@ ANSWERS = Table(
         _ERROR,
     ),
 )
-TABLES = {t.name: t for t in (QUESTIONS, CANDIDATES, SCORES, STEPS, UPDATES, CREDIT, ANSWERS)}
+TABLES = {t.name: t for t in (QUESTIONS, CANDIDATES, SCORES, STEPS, REFERENCE, UPDATES, CREDIT, ANSWERS)}
 
 
 def named(name: str) -> Table:

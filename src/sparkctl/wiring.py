@@ -82,31 +82,40 @@ def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watc
     """The policy, with a LoRA adapter or without."""
 
     def open_port() -> Port:
-        return _engine(settings.policy, settings.dtype, settings.device, settings.batch_size, adapter)
+        return _engine(settings.policy, _precision(settings), settings.device, settings.batch_size, adapter)
 
     laid = digest_artifact(adapter) if adapter else None
-    scope = digest(["policy", settings.dtype, engine_identity(settings), laid])
+    scope = digest(["policy", *_precision(settings), engine_identity(settings), laid])
     return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK, watch=watch)
+
+
+def _precision(settings: Any) -> tuple[str, ...]:
+    """(dtype,), and how the weights are quantised where they are."""
+    quantise = getattr(settings, "quantise", "none")
+    return (settings.dtype,) if quantise == "none" else (settings.dtype, quantise)
 
 
 _opened: dict[tuple[Any, ...], Port] = {}
 """The engine opened last: the rounds of a run ask the same model."""
 
 
-def _engine(policy: str, dtype: str, device: str, batch_size: int, adapter: Path | None) -> Port:
+def _engine(policy: str, precision: tuple[str, ...], device: str, batch_size: int, adapter: Path | None) -> Port:
     from sparkctl.backends.transformers_engine import TransformersEngine
 
-    key = (policy_identity(policy), dtype, device, batch_size, adapter)
+    key = (policy_identity(policy), precision, device, batch_size, adapter)
     if key not in _opened:
         _opened.clear()  # first: two large models do not fit beside one another
-        _opened[key] = TransformersEngine(policy, dtype=dtype, device=device, batch_size=batch_size, adapter=adapter)
+        options = dict(zip(("dtype", "quantise"), precision, strict=False))
+        _opened[key] = TransformersEngine(policy, device=device, batch_size=batch_size, adapter=adapter, **options)
     return _opened[key]
 
 
-def open_for_training(settings: Any) -> tuple[Any, Any]:
-    """(model, tokenizer) to be changed by training; the engine's own copy is given up first."""
+def learner(settings: Any, **places: Any) -> Any:
+    """What trains the policy; the engine's own copy of it is given up first. `places`: see `Learner`."""
+    from sparkctl.backends.learner import Learner
+
     _opened.clear()
-    return models.open_model(settings.policy, settings.dtype, settings.device), models.open_tokenizer(settings.policy)
+    return Learner(settings, identity=policy_identity(settings.policy), **places)
 
 
 def judge_port(settings: Any, tools: Tools, memory: Memory, watch: Watch) -> Port:

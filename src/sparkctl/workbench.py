@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from sparkctl.errors import SparkError
 from sparkctl.pipeline import Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
+from sparkctl.report.audit import audit
 from sparkctl.report.summary import Summary, summarise
 from sparkctl.settings import checked
+from sparkctl.stages import train
 from sparkctl.store import Store
+from sparkctl.tokens import Reader
 from sparkctl.tools.settings import Tools
 
 
@@ -78,6 +81,49 @@ class Workbench:
             raise SparkError(f"{stage}: {asked}; this recipe has: {', '.join(there) or 'none (see eval.policies)'}")
         return nodes
 
+    def audits(self, part: str | None) -> dict[str, dict[str, Any]]:
+        """Variant -> the figures of its credit table, without training; what it is made from is brought up to date."""
+        found = {}
+        for node, inputs, learner in self._trainings(part, make=True):
+            credited = train.credited(inputs, node.settings, Reader.of(learner, node.settings))  # type: ignore[arg-type]
+            found[_variant(node)] = audit(train.credit_table(credited))
+        return found
+
+    def footprints(self, part: str | None) -> dict[str, dict[str, Any]]:
+        """Variant -> what its training will take. Nothing is made: what is not there yet is not counted."""
+        found = {}
+        for node, inputs, learner in self._trainings(part, make=False):
+            trees = []
+            if inputs:
+                reader = Reader.of(learner, node.settings)
+                trees = train.trees(train.credited(inputs, node.settings, reader), node.settings, reader)  # type: ignore[arg-type]
+            found[_variant(node)] = learner.footprint(trees)
+        return found
+
+    def _trainings(self, part: str | None, *, make: bool) -> Iterator[tuple[Node, dict[str, Any], Any]]:
+        """Each variant's node, its inputs but the reference, and its learner. Not `make`: inputs are empty unless all are up to
+        date."""
+        nodes = self._nodes("train", part)
+        wanted = {name: parts for name, parts in nodes[0].reads.items() if name != "reference"}
+        makers = {artifact: node.name for node in self.graph for artifact in node.writes.values()}
+        upstream = pipeline.needed_for(self.graph, [makers[a] for artifacts in wanted.values() for a in artifacts])
+        ready = make or not any(fate.runs for fate in pipeline.explain(upstream, self.store))
+        if ready:
+            self._make(upstream)
+        maker = self._maker()
+        for node in nodes:
+            inputs = (
+                {n: pipeline.read_input(n, [self._linked(a) for a in parts]) for n, parts in wanted.items()}
+                if ready
+                else {}
+            )
+            yield node, inputs, maker.learner(node.settings)
+
+    def _linked(self, artifact: str) -> Path:
+        found = self.store.linked(artifact)
+        assert found is not None  # it was brought up to date a moment ago
+        return found
+
     def plan(self) -> list[Fate]:
         """What `everything` would do and why."""
         return pipeline.explain(self.graph, self.store)
@@ -129,7 +175,7 @@ class Workbench:
         return self._maker(_tell).make(graph)
 
     def _maker(self, tell: Any = lambda fate: None) -> Maker:
-        return Maker(self.store, Memory(self.store.root / "memory.sqlite"), self.tools, progress, tell)
+        return Maker(self.store, Memory(self.store.root / "memory.sqlite"), self.tools, progress, tell, _warn)
 
     def _inputs(self, node: Node, reads: Sequence[str]) -> dict[str, Any]:
         files: dict[str, list[Path]] = {}
@@ -142,6 +188,10 @@ class Workbench:
         if missing := [name for name in node.stage.reads if name not in files]:
             raise SparkError(f"{node.stage.name}: needs --read {missing[0]}=FILE")
         return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
+
+
+def _variant(node: Node) -> str:
+    return node.name.partition(".")[2]
 
 
 _TELLING = ("steps", "adapter")
@@ -164,6 +214,10 @@ def _places(node: Node, writes: Sequence[str]) -> dict[str, Path]:
                 f"--write {place}: is a folder that exists; name a new {'folder' if 'adapter' in places else 'file'}"
             )
     return places
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _tell(fate: Fate) -> None:

@@ -1,199 +1,396 @@
-"""What must hold of training, on a random tiny Llama: the invariants that a wrong loss would break."""
+"""What must hold of training, on a random tiny Llama: the invariants that a wrong loss or a wrong resume would break."""
 
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from learning import NAMES, plain_model, rollouts, settings, started
 from sparkctl.errors import SparkError
-from sparkctl.objective import trainer
-from sparkctl.objective.batches import Item, collate
-from sparkctl.progress import progress
-from sparkctl.stages.train import Train
+from sparkctl.objective import checkpoints, forward, lora, trainer
+from sparkctl.objective.packing import pack_rows, pack_tree
+from sparkctl.objective.trainer import Job, fit
 from support import ROOT
 
-PAD = 0
 
-
-def settings(**changes):
-    base = {
-        "policy": "p",
-        "prompt": "",
-        "descriptions": {},
-        "lora_r": 2,
-        "lora_alpha": 4,
-        "kl": 0.0,
-        "epochs": 1,
-        "batch_size": 4,
-        "lr": 1e-2,
-    }
-    return Train(**(base | changes))
-
-
-def model(lora=True, seed=0):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-    )
-    plain = LlamaForCausalLM(config).eval()
-    if not lora:
-        return plain
-    made = trainer._with_lora(plain, settings())
-    for name, weight in made.named_parameters():
-        if "lora_B" in name:  # zero at the start: move it, so that gradients reach every adapter weight
-            torch.nn.init.normal_(weight, std=0.05)
+def training(trees, model=None, tmp_path=Path("unused"), **changes):
+    """A training whose adapter has been moved away from the start, unless the model is given."""
+    made = trainer._Training(model or plain_model(), Job(trees, settings(**changes), tmp_path), print)
+    if model is None:
+        with torch.no_grad():
+            draw = torch.Generator().manual_seed(0)
+            for weight in made.actor + made.critic:
+                weight.add_(0.05 * torch.randn(weight.shape, generator=draw))
     return made
 
 
-def items(n=5, advantage=1.0):
-    draw = torch.Generator().manual_seed(1)
-
-    def ids(size):
-        return torch.randint(1, 40, (size,), generator=draw).tolist()
-
-    return [Item(ids(3 + i), ids(2 + i % 3), advantage) for i in range(n)]
+def gradients(trees, model=None, **changes):
+    made = training(trees, model, **changes)
+    row = made.accumulate(trees)
+    return [w.grad.clone() for w in made.actor + made.critic], row
 
 
-def gradients(made, given, **changes):
-    made.zero_grad()
-    metrics = trainer.accumulate(made, PAD, given, settings(**changes))
-    return {n: p.grad.clone() for n, p in made.named_parameters() if p.requires_grad}, metrics
+def same(one, two, atol=1e-6):
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
 
 
-def same(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)  # float32 sums in another order
+# ---- the objective in the loop ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("level", ["token", "action"])
-def test_the_ratio_is_exactly_one_before_the_first_update(level):
-    fresh = trainer._with_lora(model(lora=False), settings())
-    _, metrics = gradients(fresh, items(), ratio=level, clip=1e-9)
-    assert metrics["clip_frac"] == 0.0
-    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-7)
-    assert metrics["policy_loss"] == pytest.approx(-1.0, abs=1e-6)
+@pytest.mark.parametrize("level", ["token", "action", "sequence"])
+@pytest.mark.parametrize("packing", ["tree", "rows"])
+def test_the_ratio_is_one_at_the_first_update(level, packing):
+    """Old log-probs come from another packing: rounding apart, nothing has moved."""
+    trees = started(plain_model(), rollouts(3, 2))
+    _, row = gradients(trees, plain_model(), ratio=level, clip=1e-5, packing=packing)
+    assert row["clip_frac"] == 0.0
+    assert row["approx_kl"] == pytest.approx(0.0, abs=1e-9)
+    assert row["policy_loss"] == pytest.approx(-1.0, abs=1e-6)
+
+
+def test_the_ratio_is_exactly_one_where_the_packing_is_the_same():
+    model, trees = plain_model(), rollouts(2, 3)
+    with torch.no_grad():
+        old = forward.score(model, pack_tree(trees)).logprobs
+    fresh = lora.with_lora(model, settings())
+    now = forward.score(fresh, pack_tree(trees)).logprobs
+    assert torch.equal(now, old)
 
 
 def test_at_the_start_the_gradient_is_that_of_supervised_fine_tuning():
     """At ratio 1 the gradient of r A is A times that of the log-prob; so with A = 1 both objectives agree."""
-    fresh = trainer._with_lora(model(lora=False), settings())
-    same(gradients(fresh, items(), objective="ppo")[0], gradients(fresh, items(), objective="sft")[0])
+    trees = started(plain_model(), rollouts(3))
+    same(gradients(trees, plain_model())[0], gradients(trees, plain_model(), objective="sft")[0])
 
 
-def test_advantage_zero_gives_zero_gradient():
-    made, _ = gradients(model(), items(advantage=0.0))
-    assert all(float(g.abs().max()) == 0.0 for g in made.values())
+@pytest.mark.parametrize("packing", ["tree", "rows"])
+@pytest.mark.parametrize("changes", [{}, {"gate": "soft"}, {"objective": "expected", "action": "all"}])
+def test_advantage_zero_gives_zero_gradient(changes, packing):
+    made, _ = gradients(rollouts(3, 2, advantage=0.0), packing=packing, **changes)
+    assert all(float(g.abs().max()) == 0.0 for g in made)
+
+
+def test_the_last_step_of_a_rollout_is_trained_like_the_others():
+    """Leaving out any one step changes the gradient; the gradients of the single steps add up to the whole."""
+    trees = started(plain_model(), rollouts(1, 1, steps=3))
+    whole, _ = gradients(trees)
+    parts = [gradients([part])[0] for part in trees[0].split()]
+    assert all(any(float(g.abs().max()) > 1e-4 for g in part) for part in parts)
+    same(whole, [sum(of) / 3 for of in zip(*parts, strict=True)])
 
 
 def test_kl_alone_pulls_back_to_the_start():
-    made = model()
-    before = gradients(made, items(advantage=0.0), kl=1.0)[1]["approx_kl"]
-    assert before > 0
-    optimiser = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], lr=5e-3)
-    for _ in range(20):
-        gradients(made, items(advantage=0.0), kl=1.0)
+    trees = started(plain_model(), rollouts(3, 2, advantage=0.0))
+    made = training(trees, kl=1.0)
+    before = made.accumulate(trees)["approx_kl"]
+    assert before > 0.001
+    optimiser = torch.optim.Adam(made.actor, lr=5e-3)
+    for _ in range(30):
         optimiser.step()
-    assert gradients(made, items(advantage=0.0), kl=1.0)[1]["approx_kl"] < before / 2
+        optimiser.zero_grad()
+        after = made.accumulate(trees)["approx_kl"]
+    assert after < before / 2
 
 
-@pytest.mark.parametrize("objective", ["sft", "ppo"])
-def test_accumulation_of_one_by_one_equals_all_at_once(objective):
-    made = model()
-    one, metrics = gradients(made, items(), objective=objective, micro_batch_tokens=1, kl=0.1)
-    all_, whole = gradients(made, items(), objective=objective, micro_batch_tokens=10_000, kl=0.1)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": "sft"},
+        {"kl": 0.1, "llds": 0.1},
+        {"ratio": "sequence"},
+        {"critic": "value"},
+        {"objective": "expected", "action": "all", "kl": 0.1, "kl_form": "fork"},
+    ],
+)
+@pytest.mark.parametrize("packing", ["tree", "rows"])
+def test_eight_times_one_equals_one_times_eight(changes, packing):
+    """However few tokens go through at once, and in which order, the gradient and the figures are the same."""
+    trees = rollouts(8, 2 if changes.get("action") == "all" else 1)
+    one, row = gradients(trees, packing=packing, micro_batch_tokens=1, **changes)
+    all_, whole = gradients(trees, packing=packing, micro_batch_tokens=100_000, **changes)
+    turned, _ = gradients(trees[::-1], packing=packing, micro_batch_tokens=60, **changes)
     same(one, all_)
-    assert metrics == pytest.approx(whole, rel=1e-4)
+    same(turned, all_)
+    assert row == pytest.approx(whole, rel=1e-4, abs=1e-6)
 
 
-def test_padding_does_not_move_the_loss():
-    made = model()
-    short, long = items(1)[0], Item([5] * 30, [6] * 9, 1.0)
-    alone = trainer.step_losses(made, collate([short], PAD), settings(kl=0.1))[0][0]
-    padded = trainer.step_losses(made, collate([short, long], PAD), settings(kl=0.1))[0][0]
-    assert alone.item() == pytest.approx(padded.item(), rel=1e-5)
+def test_gradient_checkpointing_changes_no_gradient():
+    trees = rollouts(3, 1)
+    for changes in ({}, {"critic": "value"}):
+        plain, _ = gradients(trees, **changes)
+        same(plain, gradients(trees, gradient_checkpointing=True, **changes)[0])
 
 
-def test_order_does_not_move_the_gradient():
-    made = model()
-    same(gradients(made, items())[0], gradients(made, items()[::-1])[0])
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+def test_dropout_of_the_base_model_is_off():
+    config = GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2)
+    torch.manual_seed(0)
+    trees = rollouts(2)
+    changes = {"gradient_checkpointing": True, "lora_targets": ("c_attn",)}
+    made = training(trees, GPT2LMHeadModel(config).train(), **changes)
+    assert made.accumulate(trees)["policy_loss"] == made.accumulate(trees)["policy_loss"]
 
 
-def test_prompt_tokens_carry_no_loss():
-    """The loss is that of the action's tokens after their own prompt, each row run by itself without padding."""
-    made = model()
-    loss, _ = trainer.step_losses(made, collate(items(3), PAD), settings(objective="sft"))
-    by_hand = []
-    for item in items(3):
-        logits = made(torch.tensor([[*item.prompt_ids, *item.action_ids]])).logits[0].log_softmax(-1)
-        start = len(item.prompt_ids) - 1
-        by_hand.append(-sum(logits[start + k, t].item() for k, t in enumerate(item.action_ids)) / len(item.action_ids))
-    assert loss.tolist() == pytest.approx(by_hand, rel=1e-5)
+# ---- a whole training ------------------------------------------------------------------------------------------------
 
 
-def test_a_positive_advantage_makes_the_action_likelier_and_a_negative_one_less(tmp_path):
+def test_a_positive_advantage_makes_actions_likelier_and_a_negative_one_less(tmp_path):
+    from peft import PeftModel
+
     for advantage, sign in ((1.0, 1), (-1.0, -1)):
-        made = model(lora=False)
-        given = items(4, advantage)
-        batch = collate(given, PAD)
-        trained_on = settings(epochs=5)
-        before = _logprob(made, batch)
-        trainer.fit(made, PAD, given, trained_on, tmp_path / str(sign), progress)
-        from peft import PeftModel
-
-        after = _logprob(PeftModel.from_pretrained(model(lora=False), str(tmp_path / str(sign))), batch)
-        assert sign * (after - before) > 0.05
+        trees = started(plain_model(), rollouts(4, advantage=advantage))
+        fit(plain_model(), Job(trees, settings(epochs=5), tmp_path / str(sign)))
+        after = PeftModel.from_pretrained(plain_model(), str(tmp_path / str(sign)))
+        assert sign * (_mean_logprob(after, trees) - _mean_logprob(plain_model(), trees)) > 0.05
 
 
-def _logprob(made, batch):
+def _mean_logprob(model, trees):
     with torch.no_grad():
-        picked = trainer._picked(trainer._logits(made, batch), batch)
-        return float((picked * batch.mask).sum() / batch.mask.sum())
+        batch = pack_rows(trees)
+        return float(forward.score(model, batch).logprobs.sum() / batch.mask.sum())
 
 
-def test_the_same_seed_gives_the_same_adapter_bytes_in_any_process(tmp_path):
-    """peft keeps its target modules in a set, whose order follows Python's hash seed."""
-    code = f"import sys; sys.path[:0] = [{str(ROOT / 'tests' / 'objective')!r}, {str(ROOT / 'tests')!r}]; import test_trainer; test_trainer.fit_into(sys.argv[1])"
-    for name in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": name}
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True, env=environment)
-    names = sorted(p.name for p in (tmp_path / "1").iterdir())
-    assert names == ["adapter_config.json", "adapter_model.safetensors"]
-    assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in names)
+def test_expected_moves_probability_to_the_better_action_of_a_fork(tmp_path):
+    from peft import PeftModel
 
+    trees = started(plain_model(), rollouts(4, 3))
+    trees = [
+        replace(t, forks=tuple(replace(f, actions=tuple(replace(a, advantage=float(i == 1)) for i, a in enumerate(f.actions))) for f in t.forks))
+        for t in trees
+    ]  # fmt: skip
+    fit(plain_model(), Job(trees, settings(objective="expected", action="all", epochs=10), tmp_path / "a"))
 
-def fit_into(folder):
-    """Train a little and save: what the test above does twice."""
-    trainer.fit(model(lora=False), PAD, items(9), settings(epochs=2), Path(folder), progress)
+    def share_of_the_second(model):
+        from sparkctl.objective.losses import over_fork
 
+        batch = pack_tree(trees)
+        with torch.no_grad():
+            shares = over_fork(forward.score(model, batch).logprobs, batch.mask, batch.fork).exp()
+        return float(shares[batch.advantage == 1].mean())
 
-def test_a_gradient_that_is_not_finite_stops_training(tmp_path):
-    with pytest.raises(SparkError, match=r"train\.spark: the gradient of update 1 is not finite"):
-        trainer.fit(model(lora=False), PAD, items(3, advantage=float("inf")), settings(), tmp_path / "a", progress)
-    assert not (tmp_path / "a").exists()
+    before, after = (
+        share_of_the_second(plain_model()),
+        share_of_the_second(PeftModel.from_pretrained(plain_model(), str(tmp_path / "a"))),
+    )
+    assert after > before + 0.1
 
 
 def test_updates_are_counted_and_the_rate_rises_then_falls(tmp_path):
-    rows = trainer.fit(
-        model(lora=False), PAD, items(10), settings(epochs=2, batch_size=4, warmup=0.5), tmp_path / "a", progress
-    )
+    trees = rollouts(6, steps=2)  # two states each: four states are two rollouts
+    rows = fit(plain_model(), Job(trees, settings(epochs=2, batch_size=4, warmup=0.5), tmp_path / "a"))
     assert [(r["update"], r["epoch"]) for r in rows] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
     # Three of six updates rise to the full rate, then it falls by thirds.
     assert [r["lr"] for r in rows] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.02 / 3, 0.01 / 3])
     assert all(r["grad_norm"] > 0 and r["tokens"] > 0 for r in rows)
 
 
-def test_fit_needs_only_named_settings():
-    """The loop takes settings by name, so that it need not know the stage."""
-    names = vars(settings())
-    assert trainer.step_losses(model(), collate(items(1), PAD), SimpleNamespace(**names))[0].shape == (1,)
+def test_the_same_seed_gives_the_same_adapter_bytes_in_any_process(tmp_path):
+    """peft keeps its target modules in a set, whose order follows Python's hash seed."""
+    for name in ("1", "2"):
+        _run_apart(f"import test_trainer as t; t.fit_into({str(tmp_path / name)!r})", PYTHONHASHSEED=name)
+    _same_files(tmp_path / "1", tmp_path / "2")
+
+
+def _run_apart(code, check=True, **environment):
+    paths = os.pathsep.join(str(ROOT / "tests" / part) for part in ("", "objective"))
+    environment = os.environ | {"PYTHONPATH": paths + os.pathsep + os.environ.get("PYTHONPATH", "")} | environment
+    return subprocess.run([sys.executable, "-c", code], check=check, env=environment, capture_output=True, text=True)
+
+
+def _same_files(one, two):
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(two) for p in two.rglob("*") if p.is_file())
+    assert Path("adapter_model.safetensors") in files
+    assert [f for f in files if (one / f).read_bytes() != (two / f).read_bytes()] == []
+
+
+def fit_into(folder, checkpoint=None, stop=lambda done: None, **changes):
+    """Train a little and save; `stop` is called after every update with how many are done."""
+    trees = rollouts(9, names=NAMES)
+    job = Job(trees, settings(epochs=2, checkpoint_every=1, **changes), Path(folder), checkpoint and Path(checkpoint))
+
+    @contextmanager
+    def count(label, total):
+        done = iter(range(1, total + 1))
+        yield lambda n, note="": stop(next(done))
+
+    return fit(plain_model(), job, progress=count)
+
+
+def die(done):
+    """What `kill -9` does after the third update."""
+    if done == 3:
+        os.kill(os.getpid(), 9)
+
+
+def test_after_kill_9_it_resumes_to_the_same_bytes(tmp_path):
+    whole = fit_into(tmp_path / "whole")
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    died = _run_apart(f"import test_trainer as t; t.fit_into({str(made)!r}, {str(kept)!r}, t.die)", check=False)
+    assert died.returncode == -9, died.stderr
+    assert not made.exists()
+    assert len(checkpoints.read(kept)["rows"]) == 2, "the third update was done but not yet kept"
+    assert fit_into(made, kept) == whole
+    _same_files(tmp_path / "whole", made)
+
+
+class _Stopped(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("critic", ["none", "value"])
+def test_stopped_at_any_update_it_resumes_to_the_same_bytes(tmp_path, critic):
+    whole = fit_into(tmp_path / "whole", critic=critic)
+    for at in range(1, len(whole) + 1):
+        kept, made = tmp_path / f"kept{at}", tmp_path / f"made{at}"
+
+        def stop(done, at=at):
+            if done == at:
+                raise _Stopped
+
+        with pytest.raises(_Stopped):
+            fit_into(made, kept, stop, critic=critic)
+        assert not made.exists()
+        assert fit_into(made, kept, critic=critic) == whole
+        _same_files(tmp_path / "whole", made)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"half")
+    with pytest.raises(SparkError, match=r"state\.pt: checkpoint cannot be read .*; delete the folder to begin anew"):
+        fit_into(tmp_path / "a", tmp_path)
+
+
+def test_numbers_that_are_not_finite_stop_training_name_the_batch_and_keep_the_last_good_adapter(tmp_path):
+    from peft import PeftModel
+
+    trees = rollouts(8, steps=1)
+    order = trainer.plan.updates(trees, 1, 4, 0)
+    bad = order[1][1][0].rollout_id
+    trees = [
+        replace(t, forks=(replace(t.forks[0], actions=(replace(t.forks[0].actions[0], advantage=float("inf")),)),))
+        if t.rollout_id == bad
+        else t
+        for t in trees
+    ]
+    job = Job(trees, settings(), tmp_path / "a", tmp_path / "kept")
+    with pytest.raises(SparkError, match=r"train\.spark: the gradient of update 2 is not finite \(rollouts ") as fault:
+        fit(plain_model(), job)
+    assert bad in str(fault.value)
+    assert not (tmp_path / "a").exists()
+    good = tmp_path / "kept" / checkpoints.LAST_GOOD
+    assert str(good) in str(fault.value)
+    weights = [w for n, w in PeftModel.from_pretrained(plain_model(), str(good)).named_parameters() if "lora_B" in n]
+    assert all(torch.isfinite(w).all() for w in weights)
+    assert any(float(w.detach().abs().max()) > 0 for w in weights), "the update before it is in"
+
+
+# ---- packing falls back ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_read_trees_is_trained_on_rows_with_a_warning(tmp_path, monkeypatch):
+    told = []
+    model = plain_model()
+    real = model.model.forward
+    monkeypatch.setattr(
+        model.model,
+        "forward",
+        lambda *a, attention_mask=None, **k: real(
+            *a, attention_mask=attention_mask if attention_mask.ndim == 2 else None, **k
+        ),
+    )
+    rows = fit(model, Job(rollouts(4, 2), settings(), tmp_path / "a"), tell=told.append)
+    assert "warning: this model does not read packed trees (log-probs differ by" in told[0]
+    assert "training on padded rows" in told[0]
+    by_rows = fit(plain_model(), Job(rollouts(4, 2), settings(packing="rows"), tmp_path / "b"))
+    assert [r["policy_loss"] for r in rows] == pytest.approx([r["policy_loss"] for r in by_rows], rel=1e-5)
+
+
+def test_a_model_that_reads_trees_gets_no_warning(tmp_path):
+    told, trees = [], started(plain_model(), rollouts(4, 2))
+    fit(plain_model(), Job(trees, settings(lr=1e-4), tmp_path / "a"), tell=told.append)
+    assert told == []
+
+
+# ---- the critic ------------------------------------------------------------------------------------------------------
+
+
+def test_a_critic_learns_the_returns_and_is_saved_beside_the_actor(tmp_path):
+    from peft import PeftModel
+
+    trees = rollouts(12)
+    rows = fit(
+        plain_model(), Job(trees, settings(critic="value", critic_lr=3e-2, epochs=30, batch_size=1000), tmp_path / "a")
+    )
+    assert rows[0]["explained_variance"] == pytest.approx(0.0, abs=1e-6)  # it expects nothing yet
+    assert rows[-1]["explained_variance"] > 0.5
+    assert rows[-1]["value_loss"] < rows[0]["value_loss"] / 2
+    names = sorted(str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert names == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "critic/adapter_config.json",
+        "critic/adapter_model.safetensors",
+        "critic/value_head.pt",
+    ]
+    actor = PeftModel.from_pretrained(plain_model(), str(tmp_path / "a"))  # as peft, transformers and vLLM open it
+    assert not any("critic" in name for name in actor.state_dict())
+
+
+def test_with_a_critic_the_actor_is_driven_by_its_estimates(tmp_path):
+    """A value head at zero: advantages are the discounted sums of rewards, by hand with gamma = lambda = 0.5."""
+    trees = rollouts(1, steps=3)
+    rewards = [f.reward for f in trees[0].forks]
+    by_hand = [rewards[0] + 0.25 * (rewards[1] + 0.25 * rewards[2]), rewards[1] + 0.25 * rewards[2], rewards[2]]
+    given = replace(
+        trees[0],
+        forks=tuple(
+            replace(f, actions=(replace(f.actions[0], advantage=a),))
+            for f, a in zip(trees[0].forks, by_hand, strict=True)
+        ),
+    )
+    made = training(trees, plain_model(), critic="value", gamma=0.5, lam=0.5)
+    made.accumulate(trees)
+    same([w.grad for w in made.actor], gradients([given], plain_model())[0])
+
+
+# ---- what is watched -------------------------------------------------------------------------------------------------
+
+
+def test_tool_entropy_of_the_first_update_is_that_of_the_base_model(tmp_path):
+    trees = rollouts(4, names=NAMES)
+    row = fit(plain_model(), Job(trees, settings(batch_size=1000), tmp_path / "a"))[0]
+    with torch.no_grad():
+        shares = forward.score(plain_model(), pack_tree(trees)).tools
+    mean = shares.mean(0)
+    assert row["tool_entropy"] == pytest.approx(float(-(mean * mean.log2()).sum()), rel=1e-5)
+    within = float(-(shares * shares.log2()).sum(1).mean())
+    assert row["tool_entropy_within"] == pytest.approx(within, rel=1e-5)
+    assert row["tool_entropy_within"] < row["tool_entropy"]
+
+
+def test_warnings_reach_the_user_once(tmp_path):
+    told = []
+    trees = started(plain_model(), rollouts(8, names=NAMES))
+    fit(plain_model(), Job(trees, settings(warn_kl=1e-6, epochs=3), tmp_path / "a"), tell=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("train.spark: warning: KL blow-up: approx_kl is ")
+
+
+def test_tensorboard_files_hold_every_figure(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trees = rollouts(4, names=NAMES)
+    rows = fit(plain_model(), Job(trees, settings(), tmp_path / "a", None, tmp_path / "events"))
+    read = events.EventAccumulator(str(tmp_path / "events"))
+    read.Reload()
+    found = read.Scalars("train/policy_loss")
+    assert [e.step for e in found] == [r["update"] for r in rows]
+    assert [e.value for e in found] == pytest.approx([r["policy_loss"] for r in rows], rel=1e-6)
+    assert "train/tool_entropy" in read.Tags()["scalars"]

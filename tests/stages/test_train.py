@@ -1,18 +1,26 @@
-"""What must hold of train: which step is trained on which action, why others are dropped, the tokens as synth put them."""
+"""What must hold of train: which actions are trained on, what they earn, why others are dropped, which tokens are seen."""
 
 import pytest
 
 from sparkctl import chat, tables
 from sparkctl.backends import models
+from sparkctl.backends.learner import Learner
 from sparkctl.episode import ACTIONS, THOUGHT
 from sparkctl.errors import SparkError
+from sparkctl.objective.trees import distinguishing
+from sparkctl.progress import progress
+from sparkctl.settings import checked
 from sparkctl.stage import Context
+from sparkctl.stages import train
+from sparkctl.stages.reference import Reference
 from sparkctl.stages.train import STAGE, Train
+from sparkctl.tokens import Reader
 from support import fork_rows, questions_table, step_row
 
-SETTINGS = Train(
-    policy="nano", prompt="s", descriptions={a: a for a in ACTIONS}, epochs=1, lora_r=2, baseline="none", min_score=6.0
-)
+COMMON = {"policy": "nano", "prompt": "s", "descriptions": {a: a for a in ACTIONS}}
+SETTINGS = Train(**COMMON, epochs=1, lora_r=2, min_score=6.0)
+TOKENIZER = models.open_tokenizer("nano")
+END = TOKENIZER.eos_token_id
 
 
 def step(rollout, tool, **changes):
@@ -20,25 +28,55 @@ def step(rollout, tool, **changes):
 
 
 def fork(rollout, scores, step_idx=1, **changes):
-    """A state whose every action's ids are [20 + its index, 3]."""
-    candidates, judged = fork_rows(rollout, scores, step_idx)
-    ids = {a: {"thought_ids": [11, 12], "action_ids": [20 + i, 3]} for i, a in enumerate(ACTIONS)}
-    return [c | {"policy": "nano"} | ids[c["tool_name"]] | changes for c in candidates], judged
+    """A state whose candidates are real tokens of the nano policy's tokenizer."""
+    candidates, judged = fork_rows(rollout, scores, step_idx, queries=dict.fromkeys(ACTIONS, "1 + 1"))
+    rows = []
+    for c in candidates:
+        ids = chat.encode_text(TOKENIZER, f" {c['tool_name']}\nInput: 1 + 1")
+        rows.append(c | {"policy": "nano", "thought_ids": [11, 12], "action_ids": [*ids, END]} | changes)
+    return rows, judged
 
 
-def run(tmp_path, steps, forks, **changes):
-    inputs = {
+def learner(settings):
+    return Learner(settings, identity="i", progress=progress, tell=print)
+
+
+def inputs(steps, forks, reference=True):
+    made = {
         "questions": questions_table(5),
         "steps": tables.from_rows("steps", steps),
         "candidates": tables.from_rows("candidates", [c for f in forks for c in f[0]]),
         "scores": tables.from_rows("scores", [s for f in forks for s in f[1]]),
     }
-    context = Context(
-        model=lambda: (models.open_model("nano", "float32", "cpu"), models.open_tokenizer("nano")), scratch=tmp_path
-    )
-    made = STAGE.run(inputs, SETTINGS.model_copy(update=changes), context)
+    if reference:
+        rows = [
+            {k: c[k] for k in ("rollout_id", "step_idx", "tool_name")} | {"logprobs": [-1.0] * len(c["action_ids"])}
+            for f in forks
+            for c in f[0]
+        ]
+        made["reference"] = tables.from_rows("reference", rows)
+    return made
+
+
+def changed(**changes):
+    return Train(**(SETTINGS.model_dump() | changes))
+
+
+def credit(steps, forks, reference=True, **changes):
+    """The rows of the credit table, without training."""
+    settings = changed(**changes)
+    found = train.credited(inputs(steps, forks, reference), settings, Reader.of(learner(settings), settings))
+    return tables.check(train.credit_table(found), "credit", "made").to_pylist()
+
+
+def run(tmp_path, steps, forks, **changes):
+    settings = changed(**changes)
+    made = STAGE.run(inputs(steps, forks), settings, Context(learner=lambda: learner(settings), scratch=tmp_path))
     tables.check(made["updates"], "updates", "made")
     return tables.check(made["credit"], "credit", "made").to_pylist(), made
+
+
+# ---- what is trained on, and what it earns ---------------------------------------------------------------------------
 
 
 def test_every_step_has_its_row_and_what_it_was_trained_on(tmp_path):
@@ -50,15 +88,20 @@ def test_every_step_has_its_row_and_what_it_was_trained_on(tmp_path):
         pytest.approx((0.6, 0.3, 0.0)),
     ]
     assert [r["reward"] for r in rows] == [r["advantage"] for r in rows] == pytest.approx([1.3, 0.9])
-    assert [r["trained_tokens"] for r in rows] == [2, 2]
-    assert (made["adapter"] / "adapter_model.safetensors").exists()
+    assert {r["trained_tokens"] for r in rows} == {len(forks[0][0][3]["action_ids"])}
+    assert sorted(p.name for p in made["adapter"].iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "base.json",
+    ]
 
 
-def test_best_trains_on_the_highest_score_and_selected_on_what_was_taken(tmp_path):
-    forks = [fork("q1-s0", {"search": 7, "wikipedia": 9, "cot": 9})]
-    taken = [step("q1-s0", "search")]
-    assert run(tmp_path / "a", taken, forks, action="selected")[0][0]["tool_name"] == "search"
-    assert run(tmp_path / "b", taken, forks, action="best")[0][0]["tool_name"] == "wikipedia"
+def test_best_trains_on_the_highest_score_and_selected_on_what_was_taken():
+    forks, taken = [fork("q1-s0", {"search": 7, "wikipedia": 9, "cot": 9})], [step("q1-s0", "search")]
+    assert [r["tool_name"] for r in credit(taken, forks, action="selected")] == ["search"]
+    (best,) = credit(taken, forks, action="best")
+    assert best["tool_name"] == "wikipedia"
+    assert best["correctness"] is None, "the rollout says nothing of what was not executed"
 
 
 def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
@@ -66,6 +109,84 @@ def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
     rows, made = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search")], forks, objective="sft")
     assert [(r["advantage"], r["reward"]) for r in rows] == [(1.0, None), (1.0, None)]
     assert made["updates"]["clip_frac"].null_count == 1
+
+
+def test_all_trains_on_every_judged_candidate_against_the_forks_mean():
+    forks, taken = [fork("q1-s0", {"search": 8, "cot": 5, "wikipedia": 2})], [step("q1-s0", "search")]
+    rows = credit(taken, forks, objective="expected", action="all", group="fork", min_score=0.0)
+    found = {r["tool_name"]: r for r in rows}
+    assert set(found) == set(ACTIONS)
+    # Quality 0.8, 0.5, 0.2 and the same rarity: less their mean; the taken one's outcome of 0.3 comes on top.
+    advantages = {t: found[t]["advantage"] for t in ("search", "cot", "wikipedia")}
+    assert advantages == pytest.approx({"search": 0.3 + 0.3, "cot": 0.0, "wikipedia": -0.3})
+    assert [found[t]["correctness"] for t in ("search", "cot")] == [pytest.approx(0.3), None]
+    assert found["calculator"]["dropped_because"] == "not judged"
+
+
+def test_the_selected_action_against_its_fork_by_hand():
+    forks, taken = [fork("q1-s0", {"search": 8, "cot": 5, "wikipedia": 2})], [step("q1-s0", "search", is_correct=False)]
+    (row,) = credit(taken, forks, group="fork", min_score=0.0)
+    assert (row["advantage"], row["reward"]) == (pytest.approx(0.3), pytest.approx(1.1))
+    (row,) = credit(taken, forks, group="fork", baseline="loo", min_score=0.0)
+    assert row["advantage"] == pytest.approx(0.8 - 0.35)
+    (row,) = credit(taken, forks, group="fork", scale="std", min_score=0.0)
+    assert row["advantage"] == pytest.approx(0.3 / 0.06**0.5, rel=1e-4)  # deviations of 0.3, 0, -0.3
+    (row,) = credit(taken, forks, group="fork", min_score=6.0)
+    assert row["advantage"] == pytest.approx(0.3), "a candidate below min_score is not trained on, but compared with"
+
+
+def test_rollouts_of_a_question_are_compared_step_by_step():
+    forks = [fork(f"q1-s{i}", {"search": s}) for i, s in enumerate((6, 10))] + [fork("q2-s0", {"search": 7})]
+    taken = [step("q1-s0", "search"), step("q1-s1", "search", is_correct=False), step("q2-s0", "search")]
+    rows = credit(taken, forks, group="question", outcome_group="question")
+    # Quality 0.6 and 1.0 around 0.8; correctness 0.3 and 0 around 0.15; the other question has one rollout.
+    assert [r["advantage"] for r in rows] == pytest.approx([-0.2 + 0.15, 0.2 - 0.15, 0.0])
+    with pytest.raises(SparkError, match=r'train\.spark: group "question" compares .* set synth\.samples to 2 or more'):
+        credit(taken[:1] + taken[2:], [forks[0], forks[2]], group="question")
+
+
+def test_product_pays_only_right_rollouts():
+    forks = [fork("q1-s0", {"search": 7}), fork("q2-s0", {"search": 10})]
+    taken = [step("q1-s0", "search"), step("q2-s0", "search", is_correct=False)]
+    rows = credit(taken, forks, combine="product", correctness=1.0)
+    assert [r["advantage"] for r in rows] == pytest.approx([0.7 + 0.3, 0.0])
+
+
+def test_a_nudge_moves_by_rarity_within_its_bound():
+    forks, taken = [fork("q1-s0", {"search": 7})], [step("q1-s0", "search")]
+    assert credit(taken, forks, nudge=0.1)[0]["advantage"] == pytest.approx(1.3 + 0.1)
+    assert credit(taken, forks, nudge=5.0, nudge_cap=0.5)[0]["advantage"] == pytest.approx(1.3 * 1.5)
+
+
+def two_steps():
+    forks = [fork("q1-s0", {"search": 8}), fork("q1-s0", {"cot": 6}, step_idx=2)]
+    return [step("q1-s0", "search", done=False, is_correct=None), step("q1-s0", "cot", step_idx=2)], forks
+
+
+def test_the_last_step_is_trained_like_the_others():
+    rows = credit(*two_steps())
+    # Correctness is the rollout's: known at its end, it counts for both steps.
+    assert [r["correctness"] for r in rows] == pytest.approx([0.3, 0.3])
+    assert [r["advantage"] for r in rows] == pytest.approx([1.4, 1.2])
+
+
+def test_with_a_critic_the_outcome_is_paid_at_the_end_and_carried_back():
+    rows = credit(*two_steps(), critic="value", min_score=0.0, gamma=0.5, lam=0.5)
+    # Step rewards 0.8 + 0.3 and 0.6 + 0.3 + 0.3; nothing is expected yet: 1.1 + 0.25 * 1.2
+    assert [r["advantage"] for r in rows] == pytest.approx([1.1 + 0.25 * 1.2, 1.2])
+
+
+def test_with_a_critic_a_rollout_counts_whole_or_not_at_all(tmp_path):
+    taken, forks = two_steps()
+    forks[1][1][8]["score"] = None
+    whole = fork("q2-s0", {"search": 7})
+    rows, made = run(tmp_path, [*taken, step("q2-s0", "search")], [*forks, whole], critic="value", min_score=0.0)
+    assert [r["dropped_because"] for r in rows] == ["another step of its rollout is dropped", "not judged", None]
+    assert (made["adapter"] / "critic" / "value_head.pt").exists()
+    assert made["updates"]["value_loss"].null_count == 0
+
+
+# ---- what is dropped, and what stops ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -78,59 +199,145 @@ def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
         ("search", {"search": 9}, {"action_ids": [5] * 2100}, "longer than the model's context of 2048 tokens"),
     ],
 )
-def test_what_is_not_trained_on_says_why(tmp_path, taken, judged, candidate, why):
-    forks = [fork("q1-s0", {"search": 9}), fork("q2-s0", judged, **candidate)]
-    rows, _ = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", taken, error=None)], forks)
+def test_what_is_not_trained_on_says_why(taken, judged, candidate, why):
+    good, odd = fork("q1-s0", {"search": 9}), fork("q2-s0", judged, **candidate)
+    if "action_ids" in candidate:  # past the states that are read back as text
+        good[0][:] = [c for f in [good, *(fork(f"q3-s{i}", {}) for i in range(9))] for c in f[0]]
+    rows = credit([step("q1-s0", "search"), step("q2-s0", taken, error=None)], [good, odd])
     assert [r["dropped_because"] for r in rows] == [None, why]
     assert (rows[1]["reward"], rows[1]["trained_tokens"]) == (None, 0)
 
 
-def test_the_last_step_is_trained_like_the_others(tmp_path):
-    forks = [fork("q1-s0", {"search": 8}), fork("q1-s0", {"cot": 8}, step_idx=2)]
-    rows, _ = run(
-        tmp_path, [step("q1-s0", "search", done=False, is_correct=None), step("q1-s0", "cot", step_idx=2)], forks
+def test_one_judged_candidate_has_nothing_to_be_compared_with():
+    rows = credit(
+        [step("q1-s0", "search")], [fork("q1-s0", {"search": 9})], objective="expected", action="all", min_score=0.0
     )
-    # Correctness is the rollout's: known at its end, it counts for both steps.
-    assert [r["correctness"] for r in rows] == pytest.approx([0.3, 0.3])
-    assert [r["advantage"] for r in rows] == pytest.approx([1.4, 1.4])
+    assert {r["dropped_because"] for r in rows} == {"not judged", "no other candidate to compare with"}
 
 
-def test_no_signal_stops_with_the_reasons(tmp_path):
-    with pytest.raises(SparkError, match=r"no step carries signal \(1 steps; dropped: 1 score below min_score\)"):
-        run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", {"search": 2})])
+@pytest.mark.parametrize(
+    ("scores", "changes", "why"),
+    [
+        ({"search": 2}, {}, r"\(1 actions; dropped: 1 score below min_score\)"),
+        ({}, {}, r"\(1 actions; dropped: 1 not judged\)"),
+        ({"search": 9}, {"quality": 0.0, "rarity": 0.0, "correctness": 0.0}, r"\(1 actions; dropped: none\)"),
+    ],
+)
+def test_no_signal_stops_with_the_reasons(tmp_path, scores, changes, why):
+    with pytest.raises(SparkError, match=rf"train\.spark: no step carries signal {why}; .*--audit"):
+        run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", scores)], **changes)
 
 
-def test_a_missing_candidate_is_named(tmp_path):
+def test_a_missing_candidate_is_named():
     with pytest.raises(SparkError, match="candidates: no row for q2-s0, step 1, search"):
-        run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search")], [fork("q1-s0", {"search": 9})])
+        credit([step("q1-s0", "search"), step("q2-s0", "search")], [fork("q1-s0", {"search": 9})])
 
 
-def test_the_tokens_are_those_that_synth_put_to_the_policy(tmp_path, monkeypatch):
-    from sparkctl.objective import trainer
+def test_a_reference_of_other_candidates_is_refused():
+    given = inputs([step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
+    given["reference"] = given["reference"].slice(0, 2)
+    settings = changed()
+    with pytest.raises(SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search; give"):
+        train.credited(given, settings, Reader.of(learner(settings), settings))
 
-    seen = []
-    real = trainer.fit
-    monkeypatch.setattr(
-        trainer, "fit", lambda model, pad, items, *rest: seen.extend(items) or real(model, pad, items, *rest)
-    )
-    run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
-    tokenizer = models.open_tokenizer("nano")
-    text = tokenizer.decode(seen[0].prompt_ids)
+
+def test_an_audit_needs_no_reference():
+    given = [step("q1-s0", "search")], [fork("q1-s0", {"search": 9})]
+    assert credit(*given, reference=False) == credit(*given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"objective": "sft", "action": "all"}, 'objective = "sft" imitates one action, action = "all" has nine'),
+        ({"objective": "expected"}, 'objective = "expected" sums over the fork; set action = "all"'),
+        ({"action": "all"}, 'action = "all" compares with low scores; set min_score = 0'),
+        ({"combine": "product", "group": "fork"}, 'combine = "product" needs correctness, which only the executed'),
+        ({"kl_form": "fork"}, 'kl_form = "fork" needs action = "all"'),
+        ({"scale": "std"}, 'scale = "std" needs a group'),
+        ({"gate": "soft", "dual_clip": 3.0}, 'gate = "soft" has no clip; leave dual_clip out'),
+        ({"critic": "value", "group": "fork"}, 'critic = "value" is the baseline; set group and outcome_group'),
+        ({"critic": "value"}, 'critic = "value" needs every step of a rollout; set min_score = 0'),
+        ({"critic": "value", "action": "best"}, 'critic = "value" follows the executed steps; set action = "selected"'),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(changes, why):
+    values = COMMON | {"min_score": 6.0} | changes
+    with pytest.raises(SparkError) as fault:
+        checked(Train, values, "train")
+    assert str(fault.value).startswith(f"train: {why}")
+
+
+# ---- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def trees_of(steps, forks, **changes):
+    settings = changed(**changes)
+    reader = Reader.of(learner(settings), settings)
+    return train.trees(train.credited(inputs(steps, forks), settings, reader), settings, reader)
+
+
+def test_the_tokens_are_those_that_synth_put_to_the_policy():
+    (tree,) = trees_of([step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
+    (made,) = tree.forks
+    text = TOKENIZER.decode(made.prompt_ids)
     assert text.startswith("<|user|>Question: what is 1 + 1?\nOptions:\nA. 2\nB. 1")
-    assert list(seen[0].action_ids) == [20 + ACTIONS.index("search"), 3]
-    opening = chat.thought_prefix(tokenizer)
-    tail = [*opening, 11, 12, *chat.action_prefix(tokenizer)]
-    assert tokenizer.decode(opening) == THOUGHT
-    assert list(seen[0].prompt_ids)[-len(tail) :] == tail
+    assert TOKENIZER.decode(made.actions[0].ids) == " search\nInput: 1 + 1<|end|>"
+    opening = chat.thought_prefix(TOKENIZER)
+    tail = [*opening, 11, 12, *chat.action_prefix(TOKENIZER)]
+    assert TOKENIZER.decode(opening) == THOUGHT
+    assert list(made.prompt_ids)[-len(tail) :] == tail
+    assert made.actions[0].start == [-1.0] * 8
 
 
-def test_the_tokens_of_another_policy_are_refused(tmp_path):
+def test_a_rollouts_steps_make_one_tree_and_its_trunk_is_shared():
+    (tree,) = trees_of(*two_steps())
+    assert [f.label for f in tree.forks] == [1, 2]
+    first, second = (list(f.prompt_ids) for f in tree.forks)
+    assert len(tree.layout.ids) < tree.row_tokens, "the question is stored once"
+    assert first[:20] == second[:20]
+    names = distinguishing([chat.encode_text(TOKENIZER, f" {a}\nInput:") for a in ACTIONS])
+    assert [list(n) for n in tree.names] == names
+
+
+def test_the_tokens_of_another_policy_are_refused():
     with pytest.raises(SparkError, match="candidates: written by policy 'llama', whose tokens are not those of 'nano'"):
-        run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, policy="llama")])
+        credit([step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, policy="llama")])
 
 
-def test_settings_of_the_reward_do_not_make_supervised_fine_tuning_stale():
-    one, other = (SETTINGS.model_copy(update={"objective": "sft", "kl": kl}) for kl in (0.1, 0.2))
-    assert one.identity() == other.identity()
-    assert one.identity() != SETTINGS.identity()
-    assert SETTINGS.identity() != SETTINGS.model_copy(update={"kl": 0.3}).identity()
+@pytest.mark.parametrize(
+    ("ids", "why"),
+    [
+        ([10**6], r"column 'action_ids' holds token ids outside the tokenizer of 'nano' \(0 to \d+\); run synth again"),
+        (
+            [20, 21],
+            "the token ids of q1-s0, step 1, calculator read '.*' with the tokenizer of 'nano', not what its text",
+        ),
+    ],
+)
+def test_the_tokens_of_another_tokenizer_are_refused(ids, why):
+    with pytest.raises(SparkError, match=f"candidates: {why}"):
+        credit([step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, action_ids=ids)])
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_settings_that_an_objective_does_not_use_do_not_make_it_stale():
+    for values, unused in (
+        ({"objective": "sft"}, {"kl": 0.9, "clip": 0.1, "quality": 3.0, "critic": "value"}),
+        ({"objective": "expected", "action": "all", "min_score": 0.0}, {"clip": 0.1, "ratio": "token", "gamma": 0.5}),
+        ({"objective": "ppo"}, {"gamma": 0.5, "critic_lr": 1.0}),
+        ({"objective": "ppo"}, {"packing": "rows", "micro_batch_tokens": 1, "processes": 2, "warn_kl": 9.0}),
+    ):
+        assert changed(**values).identity() == changed(**values, **unused).identity()
+    assert changed(kl=0.3).identity() != changed().identity()
+    assert (
+        changed(critic="value", min_score=0.0, gamma=0.5).identity()
+        != changed(critic="value", min_score=0.0).identity()
+    )
+
+
+def test_reference_and_train_share_the_precision():
+    assert Reference(**COMMON, quantise="nf4").identity() != Reference(**COMMON).identity()
+    assert Reference(**COMMON, packing="rows").identity() == Reference(**COMMON).identity()

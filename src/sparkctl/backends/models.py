@@ -32,19 +32,52 @@ def open_tokenizer(policy: str) -> Any:
     return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source))
 
 
-def open_model(policy: str, dtype: str, device: str) -> Any:
-    """The policy's weights, in evaluation mode."""
+def open_config(policy: str) -> Any:
+    """The policy's configuration, without its weights."""
+    from transformers import AutoConfig
+
+    return _guarded(policy, lambda source: AutoConfig.from_pretrained(source))
+
+
+def open_model(policy: str, dtype: str, device: str, *, quantise: str = "none", attention: str = "sdpa") -> Any:
+    """The policy's weights, in evaluation mode. `quantise` "nf4": 4-bit with double quantisation; `attention` "flex":
+    FlexAttention."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    kind = getattr(torch, dtype)
-    model = _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, dtype=kind))
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if attention == "flex":
+        options["attn_implementation"] = "flex_attention"
+    if quantise == "nf4":
+        options |= _four_bit(options["dtype"], device)
+        return _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, **options)).eval()
+    model = _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, **options))
     try:
         return model.to(device_of(device)).eval()
     except (RuntimeError, AssertionError) as fault:
         raise SparkError(f"synth.device: '{device}' cannot be used ({_line(fault)}); set cpu, cuda or auto") from None
+
+
+def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
+    """Options that load the weights in NF4 (QLoRA, arXiv 2305.14314, section 3)."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as fault:  # its native library may be missing, or be made for another machine
+        raise SparkError(
+            f"train.quantise: 'nf4' needs bitsandbytes, which does not run here ({_line(fault)}); "
+            f"pip install 'sparkctl[qlora]', or set train.quantise = 'none'"
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device_of(device)}}
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

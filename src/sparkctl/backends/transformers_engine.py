@@ -112,12 +112,13 @@ class TransformersEngine:
         policy: str,
         *,
         dtype: str = "float32",
+        quantise: str = "none",
         device: str = "auto",
         batch_size: int = 512,
         adapter: Path | None = None,
     ) -> None:
         self.tokenizer = models.open_tokenizer(policy)
-        model = models.open_model(policy, dtype, device)
+        model = models.open_model(policy, dtype, device, quantise=quantise)
         self.model = models.with_adapter(model, adapter) if adapter else model
         self.batch_size = batch_size
         self._holds: dict[tuple[int, str], bool] = {}

@@ -1,9 +1,11 @@
-"""Reward terms of a step, and its advantage, from the raw ingredients that `select` kept.
+"""Reward terms of an action, and how they combine, from the raw ingredients that `select` kept. Plain numbers.
 
-reward = w_quality * score / 10  +  w_rarity * rarity  +  w_correctness * [the rollout's answer is right]
+quality      score / 10                                          known of every judged candidate
+rarity       how rare the action was when it was chosen          known of every judged candidate
+correctness  whether the rollout's answer is right               known of the executed action only, never imputed
 
-As in the paper: a composite of answer quality and tool diversity (SPaRK, abstract). Its formula and weights are not
-public, so the terms, weights and baselines here are ours.
+As in the paper: a composite of answer quality and tool diversity (SPaRK, arXiv 2507.11371, abstract). Its formula and
+weights are not public, so the terms and weights here are ours.
 """
 
 import math
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 HIGHEST_SCORE = 10.0
-Baseline = Literal["none", "fork", "batch"]
+Combine = Literal["sum", "product"]
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,21 @@ class Weights:
 
 @dataclass(frozen=True)
 class Terms:
-    """The weighted terms of one step's reward."""
+    """The weighted terms of one action's reward; `correctness` is None for an action that was not executed."""
 
     quality: float
     rarity: float
-    correctness: float
+    correctness: float | None = None
 
     @property
-    def reward(self) -> float:
-        """Their sum."""
-        return self.quality + self.rarity + self.correctness
+    def local(self) -> float:
+        """What is known without executing: the sum of the judge's term and the rarity's."""
+        return self.quality + self.rarity
+
+    @property
+    def outcome(self) -> float:
+        """What only the executed action has."""
+        return self.correctness or 0.0
 
 
 def rarity(usage: Sequence[int], action: int) -> float:
@@ -46,28 +53,23 @@ def rarity(usage: Sequence[int], action: int) -> float:
     return min(2.0, -math.log(share) / math.log(len(usage)))
 
 
-def terms(score: float, usage: Sequence[int], action: int, correct: bool, weights: Weights) -> Terms:
-    """The weighted terms for a chosen action; `score` 0-10, `usage` the counts before the choice."""
+def terms(score: float, usage: Sequence[int], action: int, correct: bool | None, weights: Weights) -> Terms:
+    """The weighted terms of an action; `score` 0-10, `usage` the counts before the choice, `correct` None where the
+    action was not executed."""
     return Terms(
         weights.quality * score / HIGHEST_SCORE,
         weights.rarity * rarity(usage, action),
-        weights.correctness * float(correct),
+        None if correct is None else weights.correctness * float(correct),
     )
 
 
-def advantages(
-    rewards: Sequence[float], fork_scores: Sequence[Sequence[float]], weights: Weights, baseline: Baseline
-) -> list[float]:
-    """Reward less baseline, per step.
+def combined(given: Terms, combine: Combine) -> tuple[float, float]:
+    """(what is compared among the candidates, what only the outcome adds); their sum is the reward.
 
-    none   0: every viable choice is reinforced
-    fork   the mean quality term of the judged candidates of the same state
-    batch  the mean reward over all trained steps
+    sum      the terms are added (our reading of SPaRK; ToolRL, arXiv 2504.13958, adds its terms too)
+    product  a wrong rollout earns nothing, whatever its tools: quality and rarity count times correctness, so that
+             neither can be farmed without being right (OTC, arXiv 2504.14870)
     """
-    if baseline == "none":
-        return list(rewards)
-    if baseline == "batch":
-        mean = sum(rewards) / len(rewards)
-        return [r - mean for r in rewards]
-    means = [weights.quality * sum(s) / len(s) / HIGHEST_SCORE for s in fork_scores]
-    return [r - m for r, m in zip(rewards, means, strict=True)]
+    if combine == "sum":
+        return given.local, given.outcome
+    return 0.0, given.local * given.outcome

@@ -1,116 +1,306 @@
-"""The training loop: LoRA on a frozen model, one optimiser update per batch of steps.
+"""The training loop: LoRA on a frozen model, one optimiser update per batch of rollouts.
 
-Old and reference log-probs are those of the frozen start: the same model with the adapter switched off, so no second
-copy is held. Dropout is off throughout; the ratio is therefore exactly 1 until the first update.
+Old and reference log-probs are those of the frozen start and come with the actions: computed once, so that no second
+model is held. Dropout is off throughout; the ratio is therefore 1 until the first update.
 """
 
-import json
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sparkctl.errors import SparkError
-from sparkctl.objective import losses
-from sparkctl.objective.batches import Batch, Item, collate, epochs, micro_batches
+from sparkctl.objective import checkpoints, critic, forward, lora, plan
+from sparkctl.objective.compose import objective
+from sparkctl.objective.guards import Guards
+from sparkctl.objective.packing import Batch, Packing, micro_batches, pack_rows, pack_tree
+from sparkctl.objective.ranks import Ranks
+from sparkctl.objective.trees import Tree
+
+AGREE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
+"""How far log-probs of trees and rows may differ, by precision: another order of summation, and no more."""
+_NAMED = 5
+"""Rollouts of a faulty batch that are named."""
+
+Row = dict[str, Any]
+"""A row of the updates table."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, and where its files go."""
+
+    trees: Sequence[Tree]
+    settings: Any
+    """As the train stage has them."""
+    folder: Path
+    """Of the adapter."""
+    checkpoint: Path | None = None
+    """Folder that survives a kill; None: no checkpoints."""
+    events: Path | None = None
+    """Folder of TensorBoard's event files; None: none are written."""
+
+
+@contextmanager
+def _silent(label: str, total: int) -> Any:
+    yield lambda n, note="": None
 
 
 def fit(
-    model: Any, pad: int, items: Sequence[Item], settings: Any, folder: Path, progress: Callable[..., Any]
-) -> list[dict[str, Any]]:
-    """Train a LoRA adapter on the steps and save it to `folder`; one row of the updates table per update."""
-    torch.manual_seed(settings.seed)
-    model = _with_lora(model, settings)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=0.0)
-    plan = list(epochs(items, settings.epochs, settings.batch_size, settings.seed))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: _share_of_rate(n, len(plan), settings.warmup))
-    rows = []
-    with progress(f"train {settings.name}", len(plan)) as advance:
-        for number, (epoch, batch) in enumerate(plan, 1):
-            row = accumulate(model, pad, batch, settings)
-            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
-            if not torch.isfinite(norm):
-                raise SparkError(
-                    f"train.{settings.name}: the gradient of update {number} is not finite; lower train.lr"
-                )
-            rate = schedule.get_last_lr()[0]
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad()
-            rows.append({"update": number, "epoch": epoch, "grad_norm": float(norm), "lr": rate} | row)
-            advance(1)
-    _save(model, folder, settings.policy)
-    return rows
+    model: Any,
+    job: Job,
+    *,
+    progress: Callable[[str, int], Any] = _silent,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+    """Train the adapters and save them to `job.folder`; one row of the updates table per update.
+
+    `progress(label, total)` is a context giving `advance(n, note)`; `tell` is given warnings, one line each. Raises
+    SparkError where a loss or gradient is not finite.
+    """
+    return _Training(model, job, tell).run(progress)
 
 
-def _save(model: Any, folder: Path, policy: str) -> None:
-    """A peft folder whose bytes do not depend on where or in which process it was made."""
-    model.save_pretrained(folder)
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text()) | {"base_model_name_or_path": policy}
-    config["target_modules"] = sorted(config["target_modules"])  # peft keeps a set, in the order of Python's hash seed
-    path.write_text(json.dumps(config, indent=2, sort_keys=True))
-    (folder / "README.md").unlink(missing_ok=True)
+@dataclass
+class _Training:
+    """A training under way."""
+
+    plain: Any
+    job: Job
+    tell: Callable[[str], None]
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings = self.settings = self.job.settings
+        self.label = f"train.{settings.name}"
+        self.ranks = Ranks(self.plain.device.type)
+        torch.manual_seed(settings.seed)
+        self.model = lora.with_lora(self.plain, settings)
+        self.head = self._value_head()
+        # Dropout is off in every mode. In eval mode gradient checkpointing would be off, and bitsandbytes would switch to
+        # kernels without a gradient on some CPUs.
+        self.model.train()
+        if settings.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.actor = lora.weights_of(self.model, lora.ACTOR)
+        self.critic = lora.weights_of(self.model, lora.CRITIC) + (list(self.head.parameters()) if self.head else [])
+        groups = [{"params": self.actor, "lr": settings.lr}]
+        groups += [{"params": self.critic, "lr": settings.critic_lr}] if self.head else []
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
+        self.plan = plan.updates(self.job.trees, settings.epochs, settings.batch_size, settings.seed)
+        self.guards = Guards(self.label, settings.warn_kl, settings.warn_collapse)
+        self.packing: Packing = settings.packing
+
+    def _value_head(self) -> critic.ValueHead | None:
+        if self.settings.critic != "value":
+            return None
+        width = self.plain.config.get_text_config().hidden_size
+        return critic.ValueHead(width).to(self.plain.device)
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self, progress: Callable[[str, int], Any]) -> list[Row]:
+        self._resume()
+        self._check_packing()
+        begun = len(self.rows)
+        shown = progress if self.ranks.first else _silent
+        with shown(self.label.replace(".", " "), len(self.plan) - begun) as advance, self._events() as events:
+            for number, (epoch, trees) in enumerate(self.plan[begun:], begun + 1):
+                row = self._update(number, epoch, trees)
+                self.rows.append(row)
+                for line in self._warnings(row):
+                    self.tell(line)
+                events(row)
+                advance(1, _note(row))
+                if number % self.settings.checkpoint_every == 0 and number < len(self.plan):
+                    self._checkpoint()
+        if self.ranks.first:
+            lora.save(self.model, self.head, self.job.folder, self.settings.policy)
+        return self.rows
+
+    def _warnings(self, row: Row) -> list[str]:
+        # Imitation moves as far as the data asks: only an objective with a trust region can leave it.
+        return self.guards.look(row) if self.ranks.first and self.settings.objective != "sft" else []
+
+    def _update(self, number: int, epoch: int, trees: Sequence[Tree]) -> Row:
+        share = plan.share_of_rate(number - 1, len(self.plan), self.settings.warmup)
+        for group, rate in zip(self.optimiser.param_groups, (self.settings.lr, self.settings.critic_lr), strict=False):
+            group["lr"] = rate * share
+        self.optimiser.zero_grad()
+        row = self.accumulate(trees)
+        norms = [self._clipped_norm(weights) for weights in (self.actor, self.critic) if weights]
+        if not all(torch.isfinite(norm) for norm in norms):
+            self._stop(number, trees)
+        self.optimiser.step()
+        return {"update": number, "epoch": epoch, "grad_norm": float(norms[0]), "lr": self.settings.lr * share} | row
+
+    def _clipped_norm(self, weights: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+        return torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm)
+
+    def accumulate(self, trees: Sequence[Tree]) -> Row:
+        """Add the gradient of the mean loss over the states, in as many forward passes as fit; the update's figures."""
+        states = sum(len(tree.forks) for tree in trees)
+        parts = micro_batches(trees, self.settings.micro_batch_tokens, self.packing, whole=self._looks_across_steps)
+        sums: dict[str, float] = dict.fromkeys(self._figures, 0.0)
+        tools: list[torch.Tensor] = []
+        fitted: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for part in self.ranks.mine(parts):
+            batch = self.pack(part)
+            advantage = self._fit_critic(batch, states, fitted)
+            scored = forward.score(self.model, batch)
+            loss, metrics = objective(scored.logprobs, batch, advantage, self.settings)
+            ((loss * batch.share).sum() / states).backward()
+            metrics["entropy"] = (scored.entropy * batch.mask).sum(1) / batch.mask.sum(1)
+            for name, values in metrics.items():
+                sums[name] += float((values * batch.share).sum()) / states
+            if scored.tools is not None:
+                tools.append(scored.tools.cpu())
+        self.ranks.sum_gradients(self.actor + self.critic)
+        row: Row = dict(self.ranks.sum_figures(sums, self.model.device))
+        row |= self._tool_figures(self.ranks.gathered(tools)) | self._critic_figures(self.ranks.gathered(fitted))
+        return row | {"tokens": sum(len(action.ids) for tree in trees for action in tree.actions)}
+
+    def pack(self, trees: Sequence[Tree]) -> Batch:
+        """The rollouts as one batch, on the model's device."""
+        device = self.model.device
+        if self.packing == "rows":
+            return pack_rows(trees).to(device)
+        flex = getattr(self.model.config, "_attn_implementation", "") == "flex_attention"
+        return pack_tree(trees, device if flex else None).to(device)
+
+    @property
+    def _looks_across_steps(self) -> bool:
+        return self.settings.critic == "value" or self.settings.ratio == "sequence"
+
+    @property
+    def _figures(self) -> list[str]:
+        return ["policy_loss", "approx_kl", "entropy"] + (["clip_frac"] if self.settings.objective == "ppo" else [])
+
+    def _fit_critic(self, batch: Batch, states: int, fitted: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """(action,): the advantages; with a critic, its own estimates, after adding the gradient of its loss."""
+        if self.head is None:
+            return batch.advantage
+        # Backward within: gradient checkpointing computes again, and must then find the same adapter at work.
+        with lora.acting(self.model, lora.CRITIC):
+            values = critic.values(self.model, self.head, batch)
+            advantage, returns = critic.advantages(batch, values, self.settings)
+            (0.5 * (values - returns).square().sum() / states).backward()
+        fitted.append((values.detach().cpu(), returns.cpu()))
+        return advantage
+
+    def _tool_figures(self, tools: Sequence[torch.Tensor]) -> Row:
+        if not tools:
+            return {}
+        overall, within = forward.tool_entropy(torch.cat(list(tools)))
+        return {"tool_entropy": overall, "tool_entropy_within": within}
+
+    def _critic_figures(self, fitted: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Row:
+        if not fitted:
+            return {}
+        values, returns = (torch.cat(parts) for parts in zip(*fitted, strict=True))
+        loss = 0.5 * float((values - returns).square().mean())
+        return {"value_loss": loss, "explained_variance": critic.explained_variance(values, returns)}
+
+    # ---- checks, stops, checkpoints ----------------------------------------------------------------------------------
+
+    def _check_packing(self) -> None:
+        """Fall back to rows where trees say something else: a model whose attention takes no mask of ours."""
+        if self.packing != "tree":
+            return
+        sample = micro_batches(self.plan[0][1], self.settings.micro_batch_tokens, "tree", whole=True)[0][:2]
+        try:
+            with torch.no_grad():
+                tree, rows = (forward.score(self.model, pack(sample).to(self.model.device)) for pack in self._packers())
+            apart = float((tree.logprobs - rows.logprobs).abs().max())
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as fault:
+            apart, why = float("inf"), (str(fault).splitlines() or [type(fault).__name__])[0]
+        else:
+            why = f"log-probs differ by {apart:.2g}"
+        if not apart <= AGREE.get(tree_dtype(self.plain), AGREE[torch.bfloat16]):
+            self.packing = "rows"
+            self.tell(
+                f"{self.label}: warning: this model does not read packed trees ({why}); training on padded rows, "
+                f"several times slower; set train.packing = 'rows' to silence this"
+            )
+
+    def _packers(self) -> list[Callable[[Sequence[Tree]], Batch]]:
+        return [self.pack, pack_rows]
+
+    def _stop(self, number: int, trees: Sequence[Tree]) -> None:
+        names = [tree.rollout_id for tree in trees]
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        kept = ""
+        if self.job.checkpoint is not None:
+            good = self.job.checkpoint / checkpoints.LAST_GOOD
+            if self.ranks.first:
+                lora.save(self.model, self.head, good, self.settings.policy)
+            kept = f"; the adapter before it is kept in {good}"
+        raise SparkError(
+            f"{self.label}: the gradient of update {number} is not finite (rollouts {shown}); lower train.lr{kept}"
+        )
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        state = {name: p.detach() for name, p in self.model.named_parameters() if "lora_" in name}
+        return state | ({f"head.{name}": p for name, p in self.head.state_dict().items()} if self.head else {})
+
+    def _checkpoint(self) -> None:
+        if self.job.checkpoint is not None and self.ranks.first:
+            state = {"rows": self.rows, "weights": self._trained(), "optimiser": self.optimiser.state_dict()}
+            checkpoints.write(self.job.checkpoint, state | {"packing": self.packing})
+
+    def _resume(self) -> None:
+        state = checkpoints.read(self.job.checkpoint) if self.job.checkpoint else None
+        if state is None:
+            return
+        self.rows = list(state["rows"])
+        with torch.no_grad():
+            for name, weight in self._trained().items():
+                weight.copy_(state["weights"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for row in self.rows:
+            self.guards.look(row)
+        if self.ranks.first:
+            self.tell(f"{self.label}: going on after update {len(self.rows)} of {len(self.plan)}")
+
+    def _events(self) -> Any:
+        """A context giving what writes a row to TensorBoard's event files."""
+        if self.job.events is None or not self.ranks.first:
+            return nullcontext(lambda row: None)
+        return _tensorboard(self.job.events)
 
 
-def accumulate(model: Any, pad: int, items: Sequence[Item], settings: Any) -> dict[str, Any]:
-    """Add the gradient of the mean loss over the steps, in as many forward passes as fit; the update's metrics."""
-    totals: dict[str, float] = {}
-    for part in micro_batches(items, settings.micro_batch_tokens):
-        batch = collate(part, pad, model.device)
-        loss, metrics = step_losses(model, batch, settings)
-        (loss.sum() / len(items)).backward()
-        for name, values in metrics.items():
-            totals[name] = totals.get(name, 0.0) + float(values.sum()) / len(items)
-    return totals | {"tokens": sum(len(i.action_ids) for i in items)}
+def tree_dtype(model: Any) -> torch.dtype:
+    """The precision that the model computes in."""
+    dtype: torch.dtype = model.dtype
+    return dtype
 
 
-def step_losses(model: Any, batch: Batch, settings: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(step,): the loss of each step, and its metrics, detached. SFT has no old policy, and its drift is not measured."""
-    logits = _logits(model, batch)
-    logprobs = _picked(logits, batch)
-    metrics = {"entropy": losses.entropy(logits.detach(), batch.mask)}
-    if settings.objective == "sft":
-        loss = losses.nll(logprobs, batch.mask)
-        return loss, metrics | {"policy_loss": loss.detach()}
-    with torch.no_grad(), model.disable_adapter():
-        start = _logits(model, batch)
-    ratios = losses.ratio(logprobs, _picked(start, batch), batch.mask, settings.ratio)
-    loss = losses.clipped(ratios, batch.advantage, batch.mask, settings.clip)
-    drift = losses.kl(logits, start, batch.mask)
-    metrics |= {"policy_loss": loss.detach(), "approx_kl": drift.detach()}
-    metrics["clip_frac"] = losses.clip_frac(ratios.detach(), batch.mask, settings.clip)
-    return loss + settings.kl * drift, metrics
+@contextmanager
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise SparkError(
+            "train.tensorboard: needs the package tensorboard; pip install 'sparkctl[tensorboard]'"
+        ) from None
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(row: Row) -> None:
+            for name, value in row.items():
+                if name not in ("update", "epoch") and value is not None:
+                    writer.add_scalar(f"train/{name}", value, row["update"])
+
+        yield write
 
 
-def _logits(model: Any, batch: Batch) -> torch.Tensor:
-    """(step, token, vocabulary): logits that predict the targets; no other place goes through the model's head."""
-    kept = batch.targets.shape[1] + 1
-    out = model(input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, logits_to_keep=kept)
-    return out.logits[:, :-1].float()
-
-
-def _picked(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """(step, token): log-probs of the targets."""
-    return logits.log_softmax(-1).gather(2, batch.targets[:, :, None])[:, :, 0]
-
-
-def _with_lora(model: Any, settings: Any) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    targets = settings.lora_targets if isinstance(settings.lora_targets, str) else list(settings.lora_targets)
-    config = LoraConfig(
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=0.0,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
-
-
-def _share_of_rate(update: int, updates: int, warmup: float) -> float:
-    rising = max(1, round(warmup * updates))
-    return (update + 1) / rising if update < rising else (updates - update) / max(1, updates - rising)
+def _note(row: Row) -> str:
+    """The figures worth watching, in a few words."""
+    parts = [f"loss {row['policy_loss']:.3f}", f"kl {row['approx_kl']:.4f}"]
+    if "clip_frac" in row:
+        parts.append(f"clip {100 * row['clip_frac']:.0f} %")
+    if "tool_entropy" in row:
+        parts.append(f"tools {row['tool_entropy']:.2f} bits")
+    return ", ".join(parts)

@@ -1,9 +1,10 @@
 """What a run says in the terminal: the headline table, the tool mix, the time per stage, where the files are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sparkctl.episode import ACTIONS
 from sparkctl.report.summary import Summary
@@ -67,3 +68,54 @@ def stages(console: Console, seconds: Mapping[str, float], reused: Mapping[str, 
         table.add_row(stage, f"{seconds[stage]:.1f}", str(reused.get(stage, 0)))
     table.add_row("all", f"{sum(seconds.values()):.1f}", str(sum(reused.values())))
     console.print(table)
+
+
+def audits(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """The credit audit of each variant: what would teach what, and why the rest is dropped."""
+    for name, figures in found.items():
+        sums = figures["sums"]
+        said = ", ".join(f"{term} {value:.1f}" for term, value in sums.items() if value is not None)
+        console.print(
+            f"train {name}: {figures['trained']} of {figures['actions']} actions, {figures['trained_tokens']} tokens"
+        )
+        console.print(f"  with an advantage other than 0: {figures['signal'] * 100:.1f} %")
+        console.print(f"  sums: {said or 'nothing is trained'}")
+        for reason, count in figures["dropped"].items():
+            console.print(f"  dropped: {count} {reason}", markup=False)
+        table = Table("action", Column("trained", justify="right"), Column("mean advantage", justify="right"))
+        for action, of in figures["by_action"].items():
+            table.add_row(action, str(of["trained"]), f"{of['advantage']:+.3f}")
+        console.print(table)
+
+
+def footprints(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """What each variant's training will take."""
+    table = Table(title="What training will take (memory: an estimate)", title_justify="left")
+    for name in ("", *found):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for label, show in _FOOTPRINT.items():
+        table.add_row(label, *(show(figures) for figures in found.values()))
+    console.print(table)
+    if any(figures["tokens_per_epoch"] is None for figures in found.values()):
+        console.print("Tokens and updates: the judged steps are not made yet; `sparkctl select` makes them.")
+
+
+def _count(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda figures: "?" if figures[name] is None else f"{figures[name]:,}"
+
+
+def _gigabytes(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda figures: f"{figures['memory'][name] / 2**30:.2f} GiB"
+
+
+_FOOTPRINT: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "parameters": _count("parameters"),
+    "trainable": lambda figures: f"{figures['trainable']:,} ({figures['trainable_share'] * 100:.2f} %)",
+    "rollouts": _count("rollouts"),
+    "actions": _count("actions"),
+    "trained tokens": _count("trained_tokens"),
+    "tokens per epoch": _count("tokens_per_epoch"),
+    "as rows": _count("row_tokens_per_epoch"),
+    "updates": _count("updates"),
+    **{f"memory: {name}": _gigabytes(name) for name in ("weights", "adapters", "activations", "logits", "all")},
+}

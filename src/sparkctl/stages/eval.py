@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from sparkctl import rollouts, tables
+from sparkctl.adapters import check_base
 from sparkctl.episode import (
     COT,
     COT_OBSERVATION,
@@ -47,6 +48,10 @@ class Eval(Settings):
     """The base model. From synth.toml, like engine, dtype, steps and prompt."""
     engine: Literal["transformers"] = "transformers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantise: Literal["none", "nf4"] = "none"
+    """Of the base model's weights, as in train.toml."""
+    any_precision: bool = False
+    """Lay an adapter over a base in another precision than it was trained on."""
     steps: int = 5
     prompt: str
     samples: int = Field(1, ge=1)
@@ -86,6 +91,8 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
     system = system_prompt(settings.prompt, settings.tools.descriptions)
     assert context.policy is not None
     adapter: Path | None = inputs.get("adapter")
+    if adapter is not None:
+        check_base(adapter, settings)
     policy = context.policy(adapter)
     runs = [_Run(r) for r in rollouts.live(inputs["eval_questions"], None, settings.samples)]
     for step in range(1, settings.steps + 1):

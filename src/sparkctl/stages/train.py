@@ -1,63 +1,107 @@
-"""train: a LoRA adapter from the judged steps, by supervised fine-tuning or step-wise offline PPO.
+"""train: a LoRA adapter from the judged steps: supervised fine-tuning, step-wise offline PPO, or the exact expectation.
 
-reads   questions; candidates, scores and steps of all rounds
-writes  adapter (a peft folder), updates (one row per optimiser update), credit (one row per step)
+reads   questions; candidates, scores and steps of all rounds; reference (log-probs under the frozen start)
+writes  adapter (a peft folder), updates (one row per optimiser update), credit (one row per action)
 asks    nothing: no generation, no judge
 
-As in the paper: offline PPO with clipped ratio and KL on synthetic steps, LoRA (SPaRK, extended abstract).
-Not as in the paper: no critic; the baseline is the recipe's choice. The old policy is the frozen start for all epochs.
+As in the paper: offline PPO with clipped ratio and KL on synthetic steps, LoRA; with `critic = "value"` a second LoRA
+with a value head (SPaRK, extended abstract and released model). The old policy is the frozen start for all epochs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+import pyarrow as pa
+from pydantic import Field, model_validator
 
-from sparkctl import chat, rollouts, tables
-from sparkctl.episode import ACTIONS, messages, system_prompt
+from sparkctl import rollouts, tables, tokens
+from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
-from sparkctl.objective import rewards
+from sparkctl.objective import advantages, rewards
+from sparkctl.objective.trees import Action, Fork, Tree, distinguishing
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
-_PPO_ONLY = ("quality", "rarity", "correctness", "baseline", "ratio", "clip", "kl")
+Group = Literal["none", "fork", "question", "batch"]
+_TERMS = ("quality", "rarity", "correctness", "combine")
+_ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
+_CRITIC = ("critic", "critic_lr", "gamma", "lam")
+_GATE = ("ratio", "gate", "clip", "clip_high", "dual_clip", "tau_pos", "tau_neg")
+_DRIFT = ("kl", "kl_form", "llds")
 
 
 class Train(Settings):
     """What decides the adapter."""
 
-    knobs: ClassVar[frozenset[str]] = frozenset({"device"})
+    knobs: ClassVar[frozenset[str]] = frozenset(
+        {"device", "processes", "packing", "micro_batch_tokens", "attention", "gradient_checkpointing"}
+        | {"checkpoint_every", "tensorboard", "warn_kl", "warn_collapse"}
+    )
 
     name: str = "spark"
     """The variant's name. Set by the pipeline."""
     policy: str
     """The base model. From synth.toml, like dtype, prompt and descriptions."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantise: Literal["none", "nf4"] = "none"
+    """Of the frozen weights: nf4 is 4-bit with double quantisation (QLoRA, arXiv 2305.14314)."""
     prompt: str
     descriptions: dict[str, str]
-    objective: Literal["ppo", "sft"] = "ppo"
-    action: Literal["selected", "best"] = "selected"
-    """Which candidate of a state is trained on: the one taken, or the best scored (ties: action order)."""
+
+    # What is trained on
+    objective: Literal["sft", "ppo", "expected"] = "ppo"
+    action: Literal["selected", "best", "all"] = "selected"
+    """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
     min_score: float = 0.0
-    """Steps whose action scored lower are dropped, and counted in the credit table."""
+    """Actions that scored lower are dropped, and counted in the credit table."""
+
+    # Reward and advantage; see objective/rewards.py and objective/advantages.py. Not used by sft
     quality: float = 1.0
-    """Weight of score / 10 in the reward. PPO only, like all down to `kl`."""
+    """Weight of score / 10."""
     rarity: float = 0.3
     """Weight of the rarity of the action when it was chosen."""
     correctness: float = 0.3
-    """Weight of the rollout's answer being right."""
-    baseline: rewards.Baseline = "none"
-    ratio: Literal["token", "action"] = "action"
+    """Weight of the rollout's answer being right; paid to executed actions only."""
+    combine: rewards.Combine = "sum"
+    group: Group = "none"
+    """What quality and rarity are compared with: nothing, the nine candidates, the question's rollouts, everything."""
+    baseline: advantages.Baseline = "mean"
+    scale: advantages.Scale = "none"
+    outcome_group: Literal["none", "question", "batch"] = "none"
+    """What correctness is compared with, among executed actions."""
+    nudge: float = Field(0.0, ge=0)
+    """Adds nudge * rarity to the advantage, bounded by nudge_cap times its size."""
+    nudge_cap: float = Field(0.5, ge=0, lt=1)
+    critic: Literal["none", "value"] = "none"
+    """value: a second LoRA with a value head is the baseline, and GAE runs over the steps of a rollout."""
+    critic_lr: float = Field(1e-3, gt=0)
+    gamma: float = Field(1.0, ge=0, le=1)
+    lam: float = Field(0.95, ge=0, le=1)
+
+    # Ratio, clip range, gate; see objective/losses.py. ppo only
+    ratio: Literal["token", "action", "sequence"] = "action"
     """Level of the ratio; per token a rare tool is frozen at 1 + clip times its prior."""
-    clip: float = Field(0.2, gt=0)
+    gate: Literal["clip", "soft"] = "clip"
+    clip: float = Field(0.2, gt=0, lt=1)
+    clip_high: float | None = Field(None, gt=0)
+    """Upper half of the clip range; none: the same as clip."""
+    dual_clip: float | None = Field(None, gt=1)
+    tau_pos: float = Field(1.0, gt=0)
+    tau_neg: float = Field(1.05, gt=0)
+
+    # Regularisers; see objective/losses.py. Not used by sft
     kl: float = Field(0.05, ge=0)
-    """Weight of KL(policy || frozen start), in the loss, per trained token."""
+    """Weight of the distance from the frozen start, per trained token."""
+    kl_form: Literal["k1", "k3", "fork"] = "k3"
+    llds: float = Field(0.0, ge=0)
+    """Weight of what keeps good actions from becoming less likely."""
+
+    # Optimiser and adapter
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(64, ge=1)
-    """Steps per optimiser update."""
-    micro_batch_tokens: int = Field(8192, ge=1)
-    """Padded positions in one forward pass; gradients are added up to a whole update."""
+    """States per optimiser update; rollouts are not split, so a few more."""
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the updates in which the rate rises; then it falls linearly to zero."""
@@ -66,182 +110,340 @@ class Train(Settings):
     lora_alpha: int = Field(32, ge=1)
     lora_targets: tuple[str, ...] | str = "all-linear"
     seed: int = 0
+
+    # Knobs: how it is computed, not what
+    packing: Literal["tree", "rows"] = "tree"
+    """tree: what the candidates of a rollout share goes through the model once; rows: each by itself."""
+    micro_batch_tokens: int = Field(8192, ge=1)
+    """Positions in one forward pass; gradients are added up to a whole update."""
+    attention: Literal["sdpa", "flex"] = "sdpa"
+    """flex: FlexAttention with block masks, on a GPU."""
+    gradient_checkpointing: bool = False
     device: str = "auto"
-    """Knob: "cpu", "cuda", or "auto"."""
+    """"cpu", "cuda", or "auto"."""
+    processes: int = Field(1, ge=1)
+    """Processes that share each update, one per GPU."""
+    checkpoint_every: int = Field(20, ge=1)
+    """Updates between checkpoints."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into data/RUN/tensorboard/VARIANT."""
+    warn_kl: float = Field(1.0, gt=0)
+    """Warn where approx_kl exceeds this."""
+    warn_collapse: float = Field(0.5, ge=0, le=1)
+    """Warn where the tool entropy falls below this share of what it was at first."""
 
     def identity(self) -> dict[str, Any]:
-        """Supervised fine-tuning uses no reward and no ratio: their settings do not make it stale."""
-        unused = _PPO_ONLY if self.objective == "sft" else ()
+        """Parts that the objective does not use do not make it stale."""
+        unused: tuple[str, ...] = () if self.critic == "value" else _CRITIC
+        if self.objective == "sft":
+            unused = _TERMS + _ADVANTAGE + _CRITIC + _GATE + _DRIFT
+        elif self.objective == "expected":
+            unused = _CRITIC + _GATE
         return {k: v for k, v in super().identity().items() if k not in unused}
 
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Train":
+        for wrong, why in self._contradictions():
+            if wrong:
+                raise ValueError(why)
+        return self
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A candidate of a state: where its row is, and its mean score over the judges (None: not judged)."""
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        every, value = self.action == "all", self.critic == "value"
+        found = [
+            (self.objective == "sft" and every, 'objective = "sft" imitates one action, action = "all" has nine'),
+            (
+                self.objective == "expected" and not every,
+                'objective = "expected" sums over the fork; set action = "all"',
+            ),
+        ]
+        if self.objective == "sft":
+            return found
+        product, grouped = self.combine == "product", (self.group, self.outcome_group) != ("none", "none")
+        executed = 'combine = "product" needs correctness, which only the executed action has; '
+        return [
+            *found,
+            (every and self.min_score > 0, 'action = "all" compares with low scores; set min_score = 0'),
+            (product and every, executed + 'set action = "selected"'),
+            (product and self.group == "fork", executed + 'group = "fork" compares it with others'),
+            (self.kl > 0 and self.kl_form == "fork" and not every, 'kl_form = "fork" needs action = "all"'),
+            (self.scale == "std" and self.group == "none", 'scale = "std" needs a group'),
+            (self.gate == "soft" and self.dual_clip is not None, 'gate = "soft" has no clip; leave dual_clip out'),
+            (value and self.objective != "ppo", 'critic = "value" needs objective = "ppo"'),
+            (
+                value and self.action != "selected",
+                'critic = "value" follows the executed steps; set action = "selected"',
+            ),
+            (value and grouped, 'critic = "value" is the baseline; set group and outcome_group to "none"'),
+            (value and product, 'critic = "value" adds up the terms; set combine = "sum"'),
+            (value and self.nudge > 0, 'critic = "value" makes its own advantages; set nudge = 0'),
+            (value and self.min_score > 0, 'critic = "value" needs every step of a rollout; set min_score = 0'),
+        ]
 
-    place: int
-    score: float | None
-    error: str | None
 
+@dataclass
+class _Entry:
+    """An action of a state: its tokens, reward and advantage; or why it is dropped."""
 
-_Fork = dict[str, _Candidate]
-"""Action -> candidate, of one state."""
-
-
-@dataclass(frozen=True)
-class _Example:
-    """A step, the action trained on and its tokens; or why it is dropped."""
-
-    step: dict[str, Any]
-    action: str | None = None
-    prompt_ids: list[int] = field(default_factory=list)
-    action_ids: list[int] = field(default_factory=list)
-    terms: rewards.Terms | None = None
-    fork_scores: list[float] = field(default_factory=list)
-    advantage: float | None = None
+    step: Mapping[str, Any]
+    action: str | None
     dropped_because: str | None = None
+    prompt_ids: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+    terms: rewards.Terms | None = None
+    rarity: float = 0.0
+    advantage: float = 0.0
+    trained: bool = True
+    """Whether it carries loss; the other candidates of a fork may only be compared with."""
+
+    @property
+    def state(self) -> tuple[str, int]:
+        return self.step["rollout_id"], self.step["step_idx"]
+
+    @property
+    def executed(self) -> bool:
+        return self.action == self.step["tool_name"]
 
     def credit(self) -> dict[str, Any]:
         """The row of the credit table."""
-        row = {name: self.step[name] for name in ("rollout_id", "step_idx")} | {"dropped_because": self.dropped_because}
+        row = {name: self.step[name] for name in ("rollout_id", "step_idx")} | {"tool_name": self.action}
         if self.dropped_because:
-            return row | {"trained_tokens": 0}
-        row |= {"tool_name": self.action, "trained_tokens": len(self.action_ids), "advantage": self.advantage}
-        return row | (vars(self.terms) | {"reward": self.terms.reward} if self.terms else {})
+            return row | {"dropped_because": self.dropped_because, "trained_tokens": 0}
+        row |= {"trained_tokens": len(self.ids), "advantage": self.advantage}
+        return row | (vars(self.terms) | {"reward": self.terms.local + self.terms.outcome} if self.terms else {})
 
 
 def run(inputs: Inputs, settings: Train, context: Context) -> Outputs:
     """See the module's docstring."""
-    from sparkctl.objective import trainer
-    from sparkctl.objective.batches import Item
-
-    assert context.model is not None
+    assert context.learner is not None
     assert context.scratch is not None
-    model, tokenizer = context.model()
-    longest = model.config.get_text_config().max_position_embeddings
-    examples = _with_advantages(list(_examples(inputs, settings, tokenizer, longest)), settings)
-    items = [Item(e.prompt_ids, e.action_ids, e.advantage) for e in examples if e.advantage is not None]
-    if not any(item.advantage for item in items):
-        raise SparkError(
-            f"train.{settings.name}: no step carries signal ({_dropped(examples)}); see min_score and the weights"
-        )
+    learner = context.learner()
+    reader = tokens.Reader.of(learner, settings)
+    entries = credited(inputs, settings, reader)
+    _check_signal(entries, settings)
     folder = context.scratch / "adapter"
-    rows = trainer.fit(model, tokenizer.pad_token_id or 0, items, settings, folder, context.progress)
-    credit = tables.from_rows("credit", [e.credit() for e in examples])
-    return {"adapter": folder, "updates": tables.from_rows("updates", rows), "credit": credit}
+    rows = learner.fit(trees(entries, settings, reader), folder)
+    return {"adapter": folder, "updates": tables.from_rows("updates", rows), "credit": credit_table(entries)}
 
 
-def _examples(inputs: Inputs, settings: Train, tokenizer: Any, longest: int) -> Iterator[_Example]:
-    """One example per executed step, in the order of the steps table; the advantages are still open."""
-    candidates = inputs["candidates"]
-    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
-    history = rollouts.by_rollout(inputs["steps"])
-    forks = _forks(candidates, inputs["scores"], settings.policy)
-    encode = _Encoder(tokenizer, settings)
+def credit_table(entries: Sequence[_Entry]) -> pa.Table:
+    """The credit table: what is trained on, and what is dropped."""
+    return tables.from_rows("credit", [e.credit() for e in entries if e.trained or e.dropped_because])
+
+
+def trees(entries: Sequence[_Entry], settings: Train, reader: tokens.Reader) -> list[Tree]:
+    """The trained actions, as one tree per rollout."""
+    names = distinguishing(reader.names())
+    forks: dict[str, dict[int, list[_Entry]]] = {}
+    for entry in entries:
+        if entry.trained and not entry.dropped_because:
+            rollout, step = entry.state
+            forks.setdefault(rollout, {}).setdefault(step, []).append(entry)
+    return [
+        Tree(rollout, tuple(_fork(step, of, settings) for step, of in sorted(steps.items())), names)
+        for rollout, steps in forks.items()
+    ]
+
+
+def _fork(step: int, entries: Sequence[_Entry], settings: Train) -> Fork:
+    actions = tuple(Action(e.ids, e.start, e.advantage) for e in entries)
+    first = entries[0]
+    reward = _step_reward(first) if settings.critic == "value" else 0.0
+    return Fork(first.prompt_ids, actions, step, reward)
+
+
+# ---- which actions, and why others are dropped -----------------------------------------------------------------------
+
+
+def credited(inputs: Inputs, settings: Train, reader: tokens.Reader) -> list[_Entry]:
+    """Every executed step's actions with their advantage, in the order of the steps table, or why they are dropped."""
+    found = {(s.rollout_id, s.step_idx): s for s in tokens.states(inputs, reader, settings.policy)}
+    given = rollouts.mean_scores(inputs["scores"])
+    # Without the reference there is no training, but an audit.
+    started = (
+        {rollouts.key_of(r): r["logprobs"] for r in inputs["reference"].to_pylist()} if "reference" in inputs else None
+    )
+    outcomes = {name: rows[-1]["is_correct"] for name, rows in rollouts.by_rollout(inputs["steps"]).items()}
+    entries: list[_Entry] = []
     for step in inputs["steps"].to_pylist():
-        fork = forks.get((step["rollout_id"], step["step_idx"]), {})
-        action = _action(step, fork, settings.action)
-        if why := _why_dropped(step, action, fork, settings.min_score):
-            yield _Example(step, dropped_because=why)
-            continue
-        chosen, rows = fork[action], history[step["rollout_id"]]
-        question = rollouts.question_of(questions, step["question_id"], "steps")
-        before = [row for row in rows if row["step_idx"] < step["step_idx"]]
-        ids = {name: candidates[name][chosen.place].as_py() for name in ("thought_ids", "action_ids")}
-        example = _Example(
-            step,
-            action,
-            prompt_ids=encode(question, before, ids["thought_ids"]),
-            action_ids=ids["action_ids"],
-            fork_scores=[c.score for c in fork.values() if c.score is not None],
-        )
-        if len(example.prompt_ids) + len(example.action_ids) > longest:
-            yield _Example(step, dropped_because=f"longer than the model's context of {longest} tokens")
-        elif settings.objective == "sft":
-            yield replace(example, advantage=1.0)
-        else:
-            # Correctness is the whole rollout's: known at its end, it counts for each of its steps.
-            correct = bool(rows[-1]["is_correct"])
-            paid = rewards.terms(chosen.score or 0.0, step["usage"], ACTIONS.index(action), correct, _weights(settings))
-            yield replace(example, terms=paid)
+        state = found.get((step["rollout_id"], step["step_idx"]))
+        fork = _Judged(step, state, given, started, outcomes[step["rollout_id"]])
+        entries += fork.entries(settings)
+    if settings.critic == "value":
+        _drop_broken_rollouts(entries)
+    if settings.objective == "sft":
+        for entry in entries:
+            entry.terms, entry.advantage = None, 1.0
+    elif settings.critic == "value":
+        _estimate_over_steps(entries, settings)
+    else:
+        _estimate(entries, settings)
+    return entries
 
 
-def _with_advantages(examples: list[_Example], settings: Train) -> list[_Example]:
-    """The examples with reward less baseline; the baseline may be over all that are trained."""
-    paid = [e for e in examples if e.terms]
-    if not paid:
-        return examples
-    rewarded = [e.terms.reward for e in paid if e.terms]
-    worth = iter(rewards.advantages(rewarded, [e.fork_scores for e in paid], _weights(settings), settings.baseline))
-    return [replace(e, advantage=next(worth)) if e.terms else e for e in examples]
+@dataclass(frozen=True)
+class _Judged:
+    """An executed step, its state's candidates and what they scored."""
 
+    step: Mapping[str, Any]
+    state: tokens.State | None
+    given: Mapping[rollouts.CandidateKey, float | None]
+    started: Mapping[rollouts.CandidateKey, list[float] | None] | None
+    correct: bool | None
 
-def _weights(settings: Train) -> rewards.Weights:
-    return rewards.Weights(settings.quality, settings.rarity, settings.correctness)
+    def entries(self, settings: Train) -> list[_Entry]:
+        wanted = self._wanted(settings.action)
+        if not wanted:
+            return [_Entry(self.step, None, self.step["error"] or "no candidate has a score")]
+        made = [self._entry(action, settings) for action in wanted]
+        if settings.action == "all" and sum(e.dropped_because is None for e in made) < 2:
+            for entry in made:
+                entry.dropped_because = entry.dropped_because or "no other candidate to compare with"
+        if settings.group == "fork" and settings.action != "all":
+            # They carry no loss, but the chosen one is compared with them.
+            others = [
+                self._entry(a, settings, trained=False)
+                for a in ACTIONS
+                if a not in wanted and self._score(a) is not None
+            ]
+            made += [entry for entry in others if entry.dropped_because is None]
+        return made
 
+    def _wanted(self, which: str) -> list[str]:
+        if which == "selected":
+            return [self.step["tool_name"]] if self.step["tool_name"] else []
+        judged = {a: score for a in ACTIONS if (score := self._score(a)) is not None}
+        if which == "best":
+            return [max(judged, key=lambda a: judged[a])] if judged else []
+        return [a for a in ACTIONS if self.state and a in self.state.candidates] if judged else []
 
-def _forks(candidates: Any, scores: Any, policy: str) -> dict[tuple[str, int], _Fork]:
-    """State -> its candidates."""
-    given = rollouts.mean_scores(scores)
-    forks: dict[tuple[str, int], _Fork] = {}
-    named = candidates.select(["rollout_id", "step_idx", "tool_name", "policy", "error"])
-    for place, row in enumerate(named.to_pylist()):
-        if row["policy"] != policy:
+    def _score(self, action: str) -> float | None:
+        return self.given.get((self.step["rollout_id"], self.step["step_idx"], action))
+
+    def _start(self, action: str, size: int) -> list[float]:
+        """Log-probs of the action's tokens under the frozen start."""
+        if self.started is None:
+            return []
+        rollout, step = self.step["rollout_id"], self.step["step_idx"]
+        start = self.started.get((rollout, step, action))
+        if start is None or len(start) != size:
             raise SparkError(
-                f"candidates: written by policy '{row['policy']}', whose tokens are not those of '{policy}'"
+                f"reference: no log-probs of the {size} tokens of {rollout}, step {step}, {action}; give the table made "
+                f"from these candidates"
             )
-        fork = forks.setdefault((row["rollout_id"], row["step_idx"]), {})
-        fork[row["tool_name"]] = _Candidate(place, given.get(rollouts.key_of(row)), row["error"])
-    return forks
+        return start
+
+    def _entry(self, action: str, settings: Train, trained: bool = True) -> _Entry:
+        key = (self.step["rollout_id"], self.step["step_idx"], action)
+        if self.state is None or action not in self.state.candidates:
+            raise SparkError(
+                f"candidates: no row for {key[0]}, step {key[1]}, {action}; give the table of the same run"
+            )
+        candidate, score = self.state.candidates[action], self._score(action)
+        if candidate.error is not None:
+            return _Entry(self.step, action, candidate.error)
+        if score is None:
+            return _Entry(self.step, action, "not judged")
+        if trained and score < settings.min_score:
+            return _Entry(self.step, action, "score below min_score")
+        start = self._start(action, len(candidate.ids))
+        correct = self.correct if action == self.step["tool_name"] else None
+        weights = rewards.Weights(settings.quality, settings.rarity, settings.correctness)
+        number, usage = ACTIONS.index(action), self.step["usage"]
+        terms = rewards.terms(score, usage, number, correct, weights)
+        known = rewards.rarity(usage, number)
+        return _Entry(
+            self.step, action, None, self.state.prompt_ids, candidate.ids, start, terms, known, trained=trained
+        )
 
 
-def _action(step: dict[str, Any], fork: _Fork, which: str) -> Any:
-    if which == "selected":
-        return step["tool_name"]
-    judged = {a: fork[a].score for a in ACTIONS if a in fork and fork[a].score is not None}
-    return max(judged, key=lambda a: judged[a] or 0.0, default=None)
+def _drop_broken_rollouts(entries: Sequence[_Entry]) -> None:
+    """With a critic a rollout counts whole or not at all: an estimate runs over all of its steps."""
+    broken = {e.state[0] for e in entries if e.dropped_because}
+    for entry in entries:
+        if entry.state[0] in broken:
+            entry.dropped_because = entry.dropped_because or "another step of its rollout is dropped"
 
 
-def _why_dropped(step: dict[str, Any], action: Any, fork: _Fork, least: float) -> str | None:
-    if action is None:
-        return step["error"] or "no candidate has a score"
-    if action not in fork:
-        name = f"{step['rollout_id']}, step {step['step_idx']}, {action}"
-        raise SparkError(f"candidates: no row for {name}; give the table of the same run")
-    candidate = fork[action]
-    if candidate.error is not None:
-        return "the candidate failed"
-    if candidate.score is None:
-        return "not judged"
-    return None if candidate.score >= least else "score below min_score"
+def _check_signal(entries: Sequence[_Entry], settings: Train) -> None:
+    if not any(e.advantage for e in entries if e.trained and not e.dropped_because):
+        raise SparkError(
+            f"train.{settings.name}: no step carries signal ({_dropped(entries)}); see min_score, the weights and group, "
+            f"and `sparkctl train --audit`"
+        )
 
 
-class _Encoder:
-    """A step's prompt in tokens, exactly as `synth` put it to the policy."""
-
-    def __init__(self, tokenizer: Any, settings: Train) -> None:
-        self.tokenizer = tokenizer
-        self.system = system_prompt(settings.prompt, settings.descriptions)
-
-    def __call__(self, question: dict[str, Any], before: list[dict[str, Any]], thought_ids: list[int]) -> list[int]:
-        """Everything before the action: the state, the opening of the turn, the thought as it was sampled."""
-        state = chat.encode_chat(self.tokenizer, messages(rollouts.state_of(question, before), self.system))
-        return state + chat.thought_prefix(self.tokenizer) + thought_ids + chat.action_prefix(self.tokenizer)
+def _dropped(entries: Sequence[_Entry]) -> str:
+    counted = Counter(e.dropped_because for e in entries if e.dropped_because)
+    listed = ", ".join(f"{n} {reason}" for reason, n in sorted(counted.items()))
+    return f"{sum(e.trained for e in entries)} actions; dropped: {listed or 'none'}"
 
 
-def _dropped(examples: Sequence[_Example]) -> str:
-    reasons = [e.dropped_because for e in examples if e.dropped_because]
-    counted = ", ".join(f"{reasons.count(r)} {r}" for r in sorted(set(reasons)))
-    return f"{len(examples)} steps; dropped: {counted or 'none'}"
+# ---- advantages ------------------------------------------------------------------------------------------------------
+
+
+def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
+    """Write the advantages: what is known of all candidates within its group, and the outcome within its own."""
+    paid = [(e, *rewards.combined(e.terms, settings.combine)) for e in entries if e.terms]
+    compared = [(e, local) for e, local, _ in paid if e.trained or settings.group == "fork"]
+    _add_estimate(compared, settings.group, settings, settings.scale)
+    if settings.combine == "product":
+        # There is one reward then, and it has the group of quality and rarity.
+        _add_estimate([(e, outcome) for e, _, outcome in paid if e.trained], settings.group, settings, settings.scale)
+    else:
+        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.executed]
+        _add_estimate(executed, settings.outcome_group, settings, "none")
+    for entry, _, _ in paid:
+        entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
+
+
+def _add_estimate(
+    valued: Sequence[tuple[_Entry, float]], group: Group, settings: Train, scale: advantages.Scale
+) -> None:
+    labels = None if group == "none" else [_label(e, group) for e, _ in valued]
+    if group == "question" and labels and len(labels) == len(set(labels)):
+        raise SparkError(
+            f'train.{settings.name}: group "question" compares the rollouts of a question, and each has one; '
+            f"set synth.samples to 2 or more, or another group"
+        )
+    estimated = advantages.estimate([value for _, value in valued], labels, settings.baseline, scale)
+    for (entry, _), advantage in zip(valued, estimated, strict=True):
+        entry.advantage += advantage
+
+
+def _label(entry: _Entry, group: Group) -> Hashable:
+    # Of a question the rollouts are compared step by step: otherwise a long one would weigh more than a short one.
+    question = (entry.step["question_id"], entry.step["step_idx"])
+    return {"fork": entry.state, "question": question, "batch": None}[group]
+
+
+def _estimate_over_steps(entries: Sequence[_Entry], settings: Train) -> None:
+    """Write the advantages of the first update, when the critic expects nothing yet: discounted sums of rewards."""
+    of: dict[str, list[_Entry]] = {}
+    for entry in sorted((e for e in entries if e.terms), key=lambda e: e.state[1]):
+        of.setdefault(entry.state[0], []).append(entry)
+    for steps in of.values():
+        earned = [_step_reward(e) for e in steps]
+        for entry, advantage in zip(
+            steps, advantages.gae(earned, [0.0] * len(earned), settings.gamma, settings.lam), strict=True
+        ):
+            entry.advantage = advantage
+
+
+def _step_reward(entry: _Entry) -> float:
+    """What a step earns by itself: the outcome is paid at the rollout's end, and the estimate carries it back."""
+    assert entry.terms is not None
+    return entry.terms.local + (entry.terms.outcome if entry.step["done"] else 0.0)
 
 
 STAGE = Stage(
     "train",
-    1,
+    2,
     Train,
     run,
     "train a LoRA adapter on the judged steps",
-    ("questions", "candidates", "scores", "steps"),
+    ("questions", "candidates", "scores", "steps", "reference"),
     (),
     ("adapter", "updates", "credit"),
 )

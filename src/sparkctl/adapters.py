@@ -1,0 +1,43 @@
+"""What an adapter folder says of the model it belongs to: `base.json`, written beside peft's own files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparkctl.errors import SparkError
+
+BASE_FILE = "base.json"
+
+
+def write_base(folder: Path, base: Mapping[str, str]) -> None:
+    """Say which model (`policy`, `model`) in which precision (`dtype`, `quantise`) the adapter was trained on."""
+    (folder / BASE_FILE).write_text(json.dumps(dict(base), indent=1, sort_keys=True))
+
+
+def check_base(folder: Path, settings: Any) -> None:
+    """Refuse an adapter trained on another model than `settings.policy`, or in another precision unless
+    `settings.any_precision`. A folder that does not say is taken as it is: peft made it elsewhere."""
+    path = folder / BASE_FILE
+    if not path.exists():
+        return
+    try:
+        base = json.loads(path.read_text())
+        policy, precision = base["policy"], (base["dtype"], base["quantise"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SparkError(f"{path}: cannot be read; train the adapter again") from None
+    if policy != settings.policy:
+        raise SparkError(
+            f"{folder}: this adapter was trained on '{policy}', not on '{settings.policy}'; set synth.policy to it"
+        )
+    asked = (settings.dtype, settings.quantise)
+    if precision != asked and not settings.any_precision:
+        raise SparkError(
+            f"{folder}: this adapter was trained on a base in {_spoken(precision)}, eval would lay it over "
+            f"{_spoken(asked)}; set eval.quantise and synth.dtype to match, or eval.any_precision = true"
+        )
+
+
+def _spoken(precision: tuple[str, str]) -> str:
+    dtype, quantise = precision
+    return dtype if quantise == "none" else f"{quantise} ({dtype})"

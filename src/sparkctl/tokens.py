@@ -1,0 +1,116 @@
+"""Judged states in tokens: the prompt exactly as `synth` put it to the policy, and each candidate as it was sampled."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkctl import chat, rollouts
+from sparkctl.episode import ACTIONS, INPUT, flat, messages, system_prompt
+from sparkctl.errors import SparkError
+
+_SAMPLE = 64
+"""States whose tokens are read back as text: enough to notice another tokenizer."""
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What it takes to read a policy's tokens."""
+
+    tokenizer: Any
+    longest: int
+    """Positions that the model has."""
+    system: str
+
+    @classmethod
+    def of(cls, learner: Any, settings: Any) -> "Reader":
+        """The reader for a stage's settings (`prompt`, `descriptions`)."""
+        return cls(learner.tokenizer, learner.longest, system_prompt(settings.prompt, settings.descriptions))
+
+    def prompt(self, question: Mapping[str, Any], before: list[dict[str, Any]], thought_ids: list[int]) -> list[int]:
+        """Everything before the action: the state, the opening of the turn, the thought as it was sampled."""
+        state = chat.encode_chat(self.tokenizer, messages(rollouts.state_of(question, before), self.system))
+        return state + chat.thought_prefix(self.tokenizer) + thought_ids + chat.action_prefix(self.tokenizer)
+
+    def names(self) -> list[list[int]]:
+        """The nine actions' names as `synth` forces them."""
+        return [chat.encode_text(self.tokenizer, f" {action}{INPUT}") for action in ACTIONS]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate in tokens, or why it has none to train on."""
+
+    ids: list[int]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """A state and its candidates, by action."""
+
+    rollout_id: str
+    step_idx: int
+    question_id: int
+    prompt_ids: list[int]
+    candidates: dict[str, Candidate]
+
+
+def states(inputs: Inputs, reader: Reader, policy: str) -> Iterator[State]:
+    """The states of the candidates table, in its order. Raises SparkError where its tokens are not this policy's.
+
+    A candidate that failed, or is longer than the model's context together with its state, carries an error.
+    """
+    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
+    history = rollouts.by_rollout(inputs.get("steps"))
+    _check_tokens(inputs["candidates"], reader, policy)
+    for rows in _by_state(inputs["candidates"]):
+        first = rows[0]
+        question = rollouts.question_of(questions, first["question_id"], "candidates")
+        before = [row for row in history[first["rollout_id"]] if row["step_idx"] < first["step_idx"]]
+        said = next((row["thought_ids"] for row in rows if row["thought_ids"] is not None), None)
+        prompt = [] if said is None else reader.prompt(question, before, said)
+        candidates = {row["tool_name"]: _candidate(row, len(prompt), reader.longest) for row in rows}
+        yield State(first["rollout_id"], first["step_idx"], first["question_id"], prompt, candidates)
+
+
+def _candidate(row: Mapping[str, Any], before: int, longest: int) -> Candidate:
+    if row["error"] is not None or not row["action_ids"] or row["thought_ids"] is None:
+        return Candidate([], "the candidate failed")
+    if before + len(row["action_ids"]) > longest:
+        return Candidate([], f"longer than the model's context of {longest} tokens")
+    return Candidate(row["action_ids"])
+
+
+def _by_state(candidates: pa.Table) -> list[list[dict[str, Any]]]:
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    wanted = ["rollout_id", "step_idx", "tool_name", "question_id", "thought_ids", "action_ids", "error"]
+    for row in candidates.select(wanted).to_pylist():
+        groups.setdefault((row["rollout_id"], row["step_idx"]), []).append(row)
+    return list(groups.values())
+
+
+def _check_tokens(candidates: pa.Table, reader: Reader, policy: str) -> None:
+    """Refuse tokens that another policy or tokenizer made: they would train without a word on something else."""
+    for other in pc.unique(candidates["policy"]).to_pylist():
+        if other != policy:
+            raise SparkError(f"candidates: written by policy '{other}', whose tokens are not those of '{policy}'")
+    size = len(reader.tokenizer)
+    for column in ("thought_ids", "action_ids"):
+        ids = pc.list_flatten(candidates[column])
+        if len(ids) and (pc.max(ids).as_py() >= size or pc.min(ids).as_py() < 0):
+            raise SparkError(
+                f"candidates: column '{column}' holds token ids outside the tokenizer of '{policy}' (0 to {size - 1}); "
+                f"run synth again with this policy"
+            )
+    good = candidates.filter(pc.is_null(candidates["error"]))
+    for row in good.slice(0, _SAMPLE).to_pylist():
+        read = flat(reader.tokenizer.decode(row["action_ids"] or []))
+        if row["action_ids"] and flat(f"{row['tool_name']}{INPUT} {row['action_query']}") not in read:
+            raise SparkError(
+                f"candidates: the token ids of {row['rollout_id']}, step {row['step_idx']}, {row['tool_name']} read "
+                f"'{read[:40]}' with the tokenizer of '{policy}', not what its text says; run synth again with this policy"
+            )
