@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STAGES := synth judge select train eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast check mutants nano bench clean $(STAGES)
+.PHONY: help setup demo test fast check mutants nano science bench clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ mutants: $(READY) ## plant faults one by one; each must be caught by a test
 
 nano: $(READY) ## train the embedded policy again, from its fixed seed
 	$(BIN)/python -m sparkctl.nano.build $(ARGS)
+
+science: $(READY) ## the claim on nano: three seeds, five policies, intervals of the differences (some ten minutes)
+	$(BIN)/python benchmarks/science.py $(ARGS)
 
 bench: $(READY) ## what is measured
 	$(BIN)/python benchmarks/select_scale.py
