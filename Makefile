@@ -50,6 +50,7 @@ nano: $(READY) ## train the embedded policy again, from its fixed seed
 
 bench: $(READY) ## what is measured
 	$(BIN)/python benchmarks/select_scale.py
+	$(BIN)/python benchmarks/scoring.py
 
 clean: ## remove the tables of all runs; replies that were paid for stay in data/memory.sqlite
 	rm -rf data/store $(dir $(wildcard data/*/runs.jsonl))
