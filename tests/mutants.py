@@ -78,6 +78,22 @@ MUTANTS = [
     Mutant("training without signal goes on", "stages/train.py", "    _check_signal(entries, settings)\n", "", "stages/test_train.py"),
     Mutant("a sampled token depends on its neighbours", "backends/transformers_engine.py", "s.draw() for s in sequences", "sequences[0].draw() for s in sequences", "backends/test_transformers_engine.py"),
     Mutant("padding is attended to", "backends/transformers_engine.py", "[0] * (width - len(p.ids)) + [1]", "[1] * (width - len(p.ids)) + [1]", "backends/test_transformers_engine.py"),
+    Mutant("the final rule of official scoring takes the first letter", "scoring.py", 'r"\\A.*\\b([A-J])\\b"', 'r"\\A.*?\\b([A-J])\\b"', "test_scoring.py"),
+    Mutant("official scoring looks for a line's first answer", "scoring.py", 'r"^.*[aA]nswer:', 'r"^.*?[aA]nswer:', "test_scoring.py"),
+    Mutant("the first commitment counts, not the last", "scoring.py", "in reversed(list(_CUE.finditer(output)))", "in list(_CUE.finditer(output))", "test_scoring.py"),
+    Mutant("a letter beyond the options lets an earlier one back", "scoring.py", "            return named[\"letter\"] if one else None\n", "            if one:\n                return named[\"letter\"]\n", "test_scoring.py"),
+    Mutant("'A or B' commits to A", "scoring.py", 'one = not named["others"] and', "one =", "test_scoring.py"),
+    Mutant("the questions that a model invents are read", "scoring.py", "            return output[: found.start()]\n", "            return output\n", "test_scoring.py"),
+    Mutant("strict scoring guesses too", "scoring.py", ' and mode == "official":', ":", "test_scoring.py"),
+    Mutant("an output that is missing is guessed", "scoring.py", "if letter is None and written is not None and", "if letter is None and", "test_scoring.py"),
+    Mutant("the macro average weighs by size", "report/scorecard.py", "shares = [share.accuracy for share in self.categories.values()]", "shares = [share.accuracy for share in self.categories.values() for _ in range(share.n)]", "report/test_scorecard.py"),
+    Mutant("Holm corrects every p-value alike", "report/statistics.py", "(len(p_values) - i) * p_values[name]", "len(p_values) * p_values[name]", "report/test_statistics.py"),
+    Mutant("corrected p-values may fall", "report/statistics.py", "highest = max(highest, min(1.0, ", "highest = max(0.0, min(1.0, ", "report/test_statistics.py"),
+    Mutant("a test of one side", "report/statistics.py", "binomtest(only_a, only_a + only_b)", 'binomtest(only_a, only_a + only_b, alternative="less")', "report/test_statistics.py"),
+    Mutant("the planned number of questions forgets power", "report/statistics.py", "NormalDist().inv_cdf(POWER)", "0.0", "report/test_statistics.py"),
+    Mutant("a category is judged without correction", "report/comparison.py", "evidence=corrected[c] < LEVEL", "evidence=f.p < LEVEL", "report/test_comparison.py"),
+    Mutant("answers are paired by position", "report/comparison.py", '    answers = answers.sort_by("question_id")\n', "", "report/test_comparison.py"),
+    Mutant("other questions are compared", "report/comparison.py", "if len(only_a) or len(only_b):", "if len(only_a) and len(only_b):", "report/test_comparison.py"),
 ]  # fmt: skip
 
 

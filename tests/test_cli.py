@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sparkctl import tables
 from sparkctl.tables import TABLES
 from support import ROOT, questions_table
 
@@ -186,7 +187,183 @@ def test_gc_lists_and_deletes_only_what_no_run_links_to(tmp_path):
 
 
 def test_every_command_has_help():
-    for command in ("synth", "judge", "select", "train", "eval", "run", "plan", "show", "path", "schema", "gc"):
+    for command in (
+        "synth",
+        "judge",
+        "select",
+        "train",
+        "eval",
+        "run",
+        "plan",
+        "score",
+        "compare",
+        "show",
+        "path",
+        "schema",
+        "gc",
+    ):
         done = sparkctl(command, "--help")
         assert done.returncode == 0
         assert "Usage: " in done.stdout
+
+
+OUTPUTS = {
+    "question_id": [1, 2, 3, 4],
+    "model_output": ["The answer is (B).", "maybe C", None, "The answer is (D)."],
+    "options": [[" one", "one"], ["x", "", "y", "z"], ["a", "b"], ["a", "b", "c"]],
+    "answer": ["B", "C", "A", "A"],
+    "category": ["law", "law", "art", "art"],
+}
+
+
+def outputs_file(folder, **changes):
+    """A Parquet file of four outputs; a column that is changed to None is left out."""
+    columns = {name: values for name, values in (OUTPUTS | changes).items() if values is not None}
+    pq.write_table(pa.table(columns), folder / "outputs.parquet")
+    return folder / "outputs.parquet"
+
+
+def test_score_prints_and_writes_one_row_per_output(tmp_path):
+    file, out = outputs_file(tmp_path, model=["w", "x", "y", "z"]), tmp_path / "out.parquet"
+    card = json.loads(sparkctl("score", file, "--write", out, "--json").stdout)
+    assert (card["mode"], card["n"], card["micro"], card["macro"]) == ("strict", 4, 0.25, 0.25)
+    # Row 2 commits to nothing, row 3 is null, row 4 names a letter beyond its three options.
+    assert card["extraction_failed"] == 3
+    assert {name: (c["n"], c["accuracy"]) for name, c in card["categories"].items()} == {
+        "art": (2, 0.0),
+        "law": (2, 0.5),
+    }
+    assert pq.read_table(out).to_pylist() == [
+        {"question_id": 1, "category": "law", "answer_read": "B", "is_correct": True},
+        {"question_id": 2, "category": "law", "answer_read": None, "is_correct": False},
+        {"question_id": 3, "category": "art", "answer_read": None, "is_correct": False},
+        {"question_id": 4, "category": "art", "answer_read": None, "is_correct": False},
+    ]
+    shown = sparkctl("score", file).stdout
+    assert "25.0 (4.6-69.9)" in shown  # Wilson's interval of 1 in 4
+    assert "extraction_failed: 3 of 4; they count as wrong." in shown
+
+
+def test_score_official_reads_stray_letters_and_writes_the_same_file_again(tmp_path):
+    file = outputs_file(tmp_path, category=None)
+    for out in ("x.parquet", "y.parquet"):
+        card = json.loads(sparkctl("score", file, "--mode", "official", "--write", tmp_path / out, "--json").stdout)
+    assert (card["micro"], card["macro"], card["extraction_failed"], card["categories"]) == (0.5, None, 1, {})
+    assert pq.read_table(tmp_path / "x.parquet")["answer_read"].to_pylist() == ["B", "C", None, "D"]
+    assert (tmp_path / "x.parquet").read_bytes() == (tmp_path / "y.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model_output": None}, "column 'model_output' is missing; needed are: question_id, model_output, options"),
+        ({"answer": ["B", "C", "A", "D"]}, "row 4: column 'answer' is 'D', must be one of A to C"),
+        ({"answer": ["B", None, "A", "A"]}, "column 'answer' is null in row 2"),
+        ({"category": ["law", None, "art", "art"]}, "column 'category' is null in row 2"),
+        ({"options": [["a", "b"], ["a"], ["a", None], ["a"]]}, "column 'options' has a null inside a list"),
+        (
+            {"options": [list("abcd")] * 3 + [list("abcdefghijk")]},
+            "row 4: column 'options' has 11 options; give 1 to 10",
+        ),
+        ({"options": ["a, b"] * 4}, "column 'options' is string, must be list<item: string>"),
+        ({"question_id": ["q1", "q2", "q3", "q4"]}, "column 'question_id' is string, must be int64"),
+        ({name: pa.array([], pa.string()) for name in OUTPUTS}, "the table is empty; it needs at least one row"),
+    ],
+)
+def test_score_refuses_faulty_outputs(tmp_path, changes, says):
+    file = outputs_file(tmp_path, **changes)
+    refused(sparkctl("score", file, "--write", tmp_path / "out.parquet"), "outputs.parquet", says)
+    assert written(tmp_path) == [file]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"question_id,answer\n1,A\n", b"PAR1" + b"x" * 90])
+def test_score_refuses_what_is_no_parquet(tmp_path, content):
+    file = tmp_path / "outputs.parquet"
+    if content is not None:
+        file.write_bytes(content)
+    refused(sparkctl("score", file), "outputs.parquet", "no such file" if content is None else "not a readable Parquet")
+
+
+def test_score_refuses_text_that_is_not_utf8(tmp_path):
+    broken = pa.array([b"\xff\xfe"] * 4, pa.binary())
+    broken = pa.StringArray.from_buffers(4, *broken.buffers()[1:])
+    refused(sparkctl("score", outputs_file(tmp_path, model_output=broken)), "outputs.parquet", "Invalid UTF8")
+
+
+def test_score_writes_neither_over_its_input_nor_over_a_folder(tmp_path):
+    file = outputs_file(tmp_path)
+    before = file.read_bytes()
+    refused(sparkctl("score", file, "--write", file), "is the file to score; name another file")
+    refused(sparkctl("score", file, "--write", tmp_path), "is a folder; name another file")
+    refused(sparkctl("score", file, "--mode", "lenient"), "'lenient' is not one of")
+    assert file.read_bytes() == before
+    assert written(tmp_path) == [file]
+
+
+def answers_file(folder, policy, right, **changes):
+    """Answers of a policy to the questions 1, 2, ...; `right` says which are correct."""
+    rows = [
+        {
+            "policy": policy,
+            "question_id": i + 1,
+            "sample_id": 0,
+            "category": "math" if i % 2 else "law",
+            "tools": ["search"] if policy == "base" else ["search", "cot"],
+            "failed_calls": 0,
+            "steps": 1,
+            "output": "",
+            "is_correct": bool(correct),
+        }
+        | changes
+        for i, correct in enumerate(right)
+    ]
+    pq.write_table(tables.from_rows("answers", rows), folder / f"{policy}.parquet")
+    return folder / f"{policy}.parquet"
+
+
+def test_compare_says_what_the_figures_allow(tmp_path):
+    base, spark = answers_file(tmp_path, "base", [0] * 9 + [1] * 3), answers_file(tmp_path, "spark", [1] * 11 + [0])
+    found = json.loads(sparkctl("compare", base, spark, "--json").stdout)
+    assert (found["a"], found["b"], found["accuracy"]["n"]) == ("base", "spark", 12)
+    assert (found["accuracy"]["only_a"], found["accuracy"]["only_b"]) == ([12], list(range(1, 10)))
+    assert found["accuracy"]["p"] == pytest.approx(22 / 1024)
+    shown = sparkctl("compare", base, spark).stdout
+    assert "Accuracy: +66.7 points" in shown
+    assert "McNemar p = 0.021: a difference." in shown
+    # Five of law are gained: p = 1/16, and more after Holm's correction.
+    assert "Categories: no evidence of a difference in any." in shown
+    assert "Tool-choice entropy: 0.00 and 1.00 bits, +1.00 (+1.00 to +1.00): a difference." in shown
+    assert "Flipped: 1 questions better under a, 9 better under b" in shown
+    same = sparkctl("compare", base, base).stdout
+    assert "no question was answered differently" in same
+    assert "Accuracy: +0.0 points (+0.0 to +0.0), McNemar p = 1.000: no evidence of a difference." in same
+
+
+def test_compare_is_the_same_for_the_same_seed(tmp_path):
+    base, spark = answers_file(tmp_path, "base", [0, 1] * 20), answers_file(tmp_path, "spark", [1, 1, 0] * 13 + [1])
+    runs = [sparkctl("compare", base, spark, "--seed", seed, "--resamples", 300, "--json").stdout for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert json.loads(runs[0])["accuracy"]["difference_ci"] != json.loads(runs[2])["accuracy"]["difference_ci"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"right": [1] * 6}, "do not answer the same questions: 4 in both, 0 only in the first, 2 only in the second"),
+        ({"category": "art"}, "unknown category 'art' in row 1"),
+        ({"category": "math"}, "column 'category' of question_id 1 is 'law' in the first, 'math' in the second"),
+        ({"tools": ["search", "hammer"]}, "unknown tools 'hammer' in row 1"),
+        ({"question_id": 1}, "duplicate key policy=spark, question_id=1, sample_id=0 (4 rows)"),
+    ],
+)
+def test_compare_refuses_what_cannot_be_paired(tmp_path, changes, says):
+    base = answers_file(tmp_path, "base", [1] * 4)
+    spark = answers_file(tmp_path, "spark", changes.pop("right", [1] * 4), **changes)
+    refused(sparkctl("compare", base, spark, "--resamples", 100), says)
+
+
+def test_compare_refuses_a_policy_that_the_run_does_not_have(tmp_path):
+    base = answers_file(tmp_path, "base", [1] * 4)
+    refused(sparkctl("compare", base, "spark", "--data", tmp_path / "data"), "no table 'answers.spark' yet")
+    refused(sparkctl("compare", base, "spark.parquet"), "spark.parquet: no such file")
+    refused(sparkctl("compare", base, outputs_file(tmp_path)), "column 'policy' is missing from the answers table")

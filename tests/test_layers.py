@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "judging": {"episode"},
     "selection": {"episode"},
     "rollouts": LOW | {"episode", "ports"},
+    "scoring": LOW | {"episode", "tables"},
     "objective": {"errors", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "tools", "nano"},
@@ -35,10 +36,10 @@ MAY_IMPORT = {
     "stages": MIDDLE
     | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
     "backends": LOW | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "backends"},
-    "report": {"episode", "report"},
+    "report": {"errors", "episode", "report"},
     "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},
-    "workbench": MIDDLE | {"store", "tokens", "stages", "pipeline", "progress", "report", "tools"},
+    "workbench": MIDDLE | {"store", "tokens", "stages", "pipeline", "progress", "report", "scoring", "tools"},
     "__main__": {"cli"},
     "cli": {"errors", "workbench", "report", "tables", "store"},
 }

@@ -75,3 +75,12 @@ def test_a_null_inside_a_list_is_named():
     options = pa.array([["a", None], ["a", "b"], ["a", "b"]])
     with pytest.raises(SparkError, match="column 'options' has a null inside a list"):
         tables.check(replaced(questions_table(3), "options", options), "questions", "f")
+
+
+def test_an_unknown_item_of_a_list_is_named_by_its_row():
+    row = {"policy": "p", "sample_id": 0, "category": "math", "failed_calls": 0, "steps": 1, "output": ""}
+    tools = [["cot", "search"], [], ["search", "hammer"]]
+    rows = [row | {"question_id": i, "tools": t, "is_correct": True} for i, t in enumerate(tools)]
+    with pytest.raises(SparkError, match="f: unknown tools 'hammer' in row 3; known are: calculator"):
+        tables.check(tables.from_rows("answers", rows), "answers", "f")
+    assert len(tables.check(tables.from_rows("answers", rows[:2]), "answers", "f")) == 2

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -157,6 +157,54 @@ def run_command(
     """Run everything: five rounds of synth, judge, select, then train, then eval."""
     bench = _workbench(profile, run, sets, data, recipes)
     _report(bench, bench.everything(), as_json)
+
+
+@app.command("score")
+def score_command(
+    file: Annotated[Path, typer.Argument(help="Parquet: question_id, model_output, options, answer; maybe category.")],
+    mode: Annotated[
+        Literal["official", "strict"],
+        typer.Option("--mode", help="strict: what the output committed to. official: MMLU-Pro's rules and guess."),
+    ] = "strict",
+    write: Annotated[Path | None, typer.Option("--write", help="Parquet file for one row per output.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the guess in official mode.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score the outputs of any model on MMLU-Pro, and say how many could not be read."""
+    from sparkctl.workbench import score
+
+    card = score(file, mode, seed, write)
+    if as_json:
+        _print({"mode": mode} | card.as_json(), True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    terminal.scores(Console(), card, mode)
+
+
+@app.command("compare")
+def compare_command(
+    a: Annotated[str, typer.Argument(help="A Parquet file of answers, or a policy of the run.")],
+    b: Annotated[str, typer.Argument(help="The other one, on the same questions.")],
+    profile: Profile = "nano",
+    run: Run = "default",
+    data: Data = Path("data"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of the bootstrap.")] = 10_000,
+    as_json: Json = False,
+) -> None:
+    """Say whether two policies differ in accuracy or choice of tools, question by question."""
+    found = _workbench(profile, run, None, data, None).compare(a, b, resamples, seed)
+    if as_json:
+        _print(found.as_json(), True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    terminal.comparison(Console(), found)
 
 
 @app.command("plan")

@@ -126,7 +126,12 @@ def _file_name(artifact: str, key: str = "") -> str:
 def write_table(table: pa.Table, name: str, path: Path, provenance: dict[str, Any]) -> None:
     """Check a table against the contract and write it to `path` in one move. The same rows give the same bytes."""
     table = tables.check(table, name, f"what would be {path.name}", may_be_empty=True)
-    footer = {_FOOTER: json.dumps({"table": name} | provenance, sort_keys=True).encode()}
+    write_parquet(table, path, {"table": name} | provenance)
+
+
+def write_parquet(table: pa.Table, path: Path, provenance: dict[str, Any]) -> None:
+    """Write a table, of the contract or not, to `path` in one move, with what made it in the footer."""
+    footer = {_FOOTER: json.dumps(provenance, sort_keys=True).encode()}
     with _whole(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
 
@@ -142,15 +147,21 @@ def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
 
 def read_table(path: Path, name: str, *, may_be_empty: bool = False) -> pa.Table:
     """A checked table from a Parquet file; every fault is a SparkError that names the file."""
+    return tables.check(read_parquet(path), name, str(path), may_be_empty=may_be_empty)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A Parquet file as it is, unchecked; what cannot be read as one is a SparkError that names the file."""
     if not path.exists():
         raise SparkError(f"{path}: no such file")
     if path.is_dir():
         raise SparkError(f"{path}: is a folder, not a Parquet file")
     try:
         table = pq.ParquetFile(path).read()
+        table.validate(full=True)  # or text that is not UTF-8 fails later, far from its file
     except (pa.ArrowException, OSError) as fault:
         raise SparkError(f"{path}: not a readable Parquet file ({_first_line(fault)}); make it again") from None
-    return tables.check(table, name, str(path), may_be_empty=may_be_empty)
+    return table
 
 
 def provenance(path: Path) -> dict[str, Any] | None:

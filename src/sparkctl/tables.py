@@ -4,7 +4,7 @@ A stage may be swapped for any program that reads and writes Parquet files of th
 this module. Names follow MMLU-Pro's files and the paper's published data set where these have one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,7 +19,10 @@ TEXT, WHOLE, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type, what it means (unit included), what null means ('' = never null), its allowed values."""
+    """One column: its Arrow type, what it means (unit included), what null means ('' = never null), its allowed values.
+
+    Of a list, the allowed values are those of its items.
+    """
 
     name: str
     type: pa.DataType
@@ -235,7 +238,9 @@ ANSWERS = Table(
         _QUESTION,
         _SAMPLE,
         Column("category", TEXT, "the question's category", among=CATEGORIES),
-        Column("tools", pa.list_(TEXT), "the actions taken in order, without the cot that gave the answer"),
+        Column(
+            "tools", pa.list_(TEXT), "the actions taken in order, without the cot that gave the answer", among=ACTIONS
+        ),
         Column("failed_calls", WHOLE, "how many of the actions failed or could not be read"),
         Column("steps", WHOLE, "steps taken, the answering one included"),
         Column("output", TEXT, "the policy's last turn as written"),
@@ -261,11 +266,31 @@ def check(table: pa.Table, name: str, where: str, *, may_be_empty: bool = False)
     _check_columns(table, spec, where)
     if not len(table) and not may_be_empty:
         raise SparkError(f"{where}: the {name} table is empty; it needs at least one row")
-    table = pa.table([_cast(table[c.name], c, where) for c in spec.columns], schema=_nullable(spec.schema))
-    for column in spec.columns:
-        _check_values(table[column.name], column, where)
+    table = _checked(table, spec.columns, where)
     check_key(table, spec, where)
     return table
+
+
+def picked(table: pa.Table, columns: Sequence[Column], where: str) -> pa.Table:
+    """These columns of a table that is not of the contract, cast and checked like those that are; others are ignored.
+
+    A column that must be there and is not, or a table without rows, is a SparkError.
+    """
+    for column in columns:
+        if (count := table.column_names.count(column.name)) != 1:
+            names = ", ".join(c.name for c in columns)
+            fault = "occurs twice; keep one" if count else f"is missing; needed are: {names}"
+            raise SparkError(f"{where}: column '{column.name}' {fault}")
+    if not len(table):
+        raise SparkError(f"{where}: the table is empty; it needs at least one row")
+    return _checked(table, columns, where)
+
+
+def _checked(table: pa.Table, columns: Sequence[Column], where: str) -> pa.Table:
+    cast = {c.name: _cast(table[c.name], c, where) for c in columns}
+    for column in columns:
+        _check_values(cast[column.name], column, where)
+    return pa.table(cast)
 
 
 def from_rows(name: str, rows: Iterable[dict]) -> pa.Table:
@@ -314,10 +339,14 @@ def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:
             f"{where}: {column.name} {values[row]} in row {row + 1} is not a number from {low:g} to {high:g}"
         )
     if column.among:
-        known = pc.or_kleene(pc.is_in(values, pa.array(column.among)), pc.is_null(values))
-        if (row := pc.index(known, False).as_py()) >= 0:
+        # A list is checked item by item.
+        is_list = pa.types.is_list(column.type)
+        items = pc.list_flatten(values) if is_list else values
+        known = pc.or_kleene(pc.is_in(items, pa.array(column.among)), pc.is_null(items))
+        if (at := pc.index(known, False).as_py()) >= 0:
+            row = pc.list_parent_indices(values.combine_chunks())[at].as_py() if is_list else at
             allowed = ", ".join(column.among)
-            raise SparkError(f"{where}: unknown {column.name} '{values[row]}' in row {row + 1}; known are: {allowed}")
+            raise SparkError(f"{where}: unknown {column.name} '{items[at]}' in row {row + 1}; known are: {allowed}")
 
 
 def _outside(values: pa.ChunkedArray, low: float, high: float) -> int:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import pipeline, recipe, store, tables
+from sparkctl import pipeline, recipe, scoring, store, tables
 from sparkctl.errors import SparkError
 from sparkctl.pipeline import Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
+from sparkctl.report import comparison
 from sparkctl.report.audit import audit
+from sparkctl.report.comparison import Comparison
+from sparkctl.report.scorecard import Scorecard, scorecard
 from sparkctl.report.summary import Summary, summarise
 from sparkctl.settings import checked
 from sparkctl.stages import train
@@ -171,6 +174,18 @@ class Workbench:
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
         return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run)
 
+    def compare(self, a: str, b: str, resamples: int, seed: int) -> Comparison:
+        """Two policies, each named by its file of answers or as a policy of this run."""
+        one, two = self._answers(a), self._answers(b)
+        names = [str(table["policy"][0]) for table in (one, two)]
+        # Files of one policy under two settings bear one name: what was asked for then tells them apart.
+        return comparison.compare(one, two, (a, b) if names[0] == names[1] else (names[0], names[1]), resamples, seed)
+
+    def _answers(self, named: str) -> pa.Table:
+        if (path := Path(named)).suffix or path.is_file():
+            return store.read_table(path, "answers")
+        return self.table("answers", named)
+
     def _make(self, graph: list[Node]) -> list[Fate]:
         return self._maker(_tell).make(graph)
 
@@ -192,6 +207,19 @@ class Workbench:
 
 def _variant(node: Node) -> str:
     return node.name.partition(".")[2]
+
+
+def score(path: Path, mode: scoring.Mode, seed: int, write: Path | None) -> Scorecard:
+    """Score a Parquet file of model outputs; `write` takes one row per output, once all of them are scored."""
+    outputs = store.read_parquet(path)
+    if write and (write.is_dir() or (write.exists() and write.samefile(path))):
+        raise SparkError(
+            f"--write {write}: is {'a folder' if write.is_dir() else 'the file to score'}; name another file"
+        )
+    scored = scoring.score(outputs, mode, seed, str(path))
+    if write:
+        store.write_parquet(scored, write, {"table": "scored", "mode": mode, "seed": seed})
+    return scorecard(scored)
 
 
 _TELLING = ("steps", "adapter")

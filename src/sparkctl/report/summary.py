@@ -81,7 +81,7 @@ def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDA
 def entropy_bits(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Entropy over the last axis, in bits; 0 where nothing was counted."""
     share = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
-    return -(share * np.log2(np.where(share > 0, share, 1.0))).sum(-1)
+    return 0.0 - (share * np.log2(np.where(share > 0, share, 1.0))).sum(-1)  # a mere sign would print as -0.00
 
 
 def bootstrap_entropy(counts: NDArray[np.int64]) -> Interval:

@@ -7,7 +7,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from sparkctl.episode import ACTIONS
-from sparkctl.report.summary import Summary
+from sparkctl.report.comparison import Comparison
+from sparkctl.report.scorecard import Scorecard
+from sparkctl.report.statistics import POINT
+from sparkctl.report.summary import Interval, Summary
 
 NANO_SAYS = (
     "nano shows that the method works as described, on a policy of under 1 M parameters and generated questions. "
@@ -119,3 +122,73 @@ _FOOTPRINT: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "updates": _count("updates"),
     **{f"memory: {name}": _gigabytes(name) for name in ("weights", "adapters", "activations", "logits", "all")},
 }
+
+
+def scores(console: Console, card: Scorecard, mode: str) -> None:
+    """A scored file: per category, in all, and what could not be read."""
+    table = Table(title=f"Accuracy, {mode} rules (95 % intervals)", title_justify="left")
+    table.add_column("category", no_wrap=True)
+    for name in ("accuracy, %", "not read", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, share in {**card.categories, "all (micro average)": card.overall}.items():
+        low, high = share.accuracy_ci
+        shown = f"{share.accuracy * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})"
+        table.add_row(name, shown, str(share.extraction_failed), str(share.n))
+    if card.macro is not None:
+        table.add_row("macro average", f"{card.macro * 100:.1f}", "", "")
+    console.print(table)
+    failed, guessed = card.overall.extraction_failed, card.overall.guessed_right
+    told = f", of which a random guess got {guessed} right" if mode == "official" else "; they count as wrong"
+    console.print(f"extraction_failed: {failed} of {card.overall.n}{told}.", soft_wrap=True)
+
+
+def comparison(console: Console, found: Comparison) -> None:
+    """Two policies side by side, and in words what the figures allow to say."""
+    table = Table(title=f"a = {found.a}, b = {found.b}; b less a in points (95 % intervals)", title_justify="left")
+    table.add_column("category", no_wrap=True)
+    for name in ("n", "a, %", "b, %", "b - a", "p (Holm)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, part in {**found.categories, "all": found.accuracy}.items():
+        shown = f"{_signed(part.difference)} ({_range(part.difference_ci)})"
+        p = part.p if part.p_holm is None else part.p_holm
+        table.add_row(name, str(part.n), f"{part.a * 100:.1f}", f"{part.b * 100:.1f}", shown, f"{p:.3f}")
+    console.print(table)
+    for sentence in _conclusions(found):
+        console.print(sentence, soft_wrap=True)
+
+
+def _conclusions(found: Comparison) -> list[str]:
+    accuracy, entropy = found.accuracy, found.tool_entropy_bits
+    differing = [name for name, part in found.categories.items() if part.evidence]
+    low, high = entropy.difference_ci
+    return [
+        f"Accuracy: {_signed(accuracy.difference)} points ({_range(accuracy.difference_ci)}), McNemar p = {accuracy.p:.3f}: "
+        f"{_verdict(accuracy.evidence)}.",
+        f"Categories: {_verdict(bool(differing))}{' in ' + ', '.join(differing) if differing else ' in any'}.",
+        f"Tool-choice entropy: {entropy.a:.2f} and {entropy.b:.2f} bits, {entropy.difference:+.2f} ({low:+.2f} to {high:+.2f}): "
+        f"{_verdict(entropy.evidence)}.",
+        f"Flipped: {len(accuracy.only_a)} questions better under a, {len(accuracy.only_b)} better under b (ids in --json).",
+        _size(found),
+    ]
+
+
+def _size(found: Comparison) -> str:
+    needed, d = found.questions_for_one_point, found.discordance
+    if needed is None:
+        return "How many questions would show one point cannot be said: no question was answered differently."
+    return (
+        f"To see one point (power 80 %, level 5 %) takes about {needed:,} questions; here were {found.accuracy.n:,}. "
+        f"n = (1.96 sqrt(d) + 0.84 sqrt(d - {POINT}^2))^2 / {POINT}^2, with d = {d:.3f} of the questions answered differently."
+    )
+
+
+def _verdict(evidence: bool) -> str:
+    return "a difference" if evidence else "no evidence of a difference"
+
+
+def _signed(share: float) -> str:
+    return f"{share * 100:+.1f}"
+
+
+def _range(interval: Interval) -> str:
+    return f"{_signed(interval[0])} to {_signed(interval[1])}"

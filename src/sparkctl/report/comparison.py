@@ -1,0 +1,168 @@
+"""Two policies on the same questions: what differs in accuracy and in the choice of tools, and what may be chance.
+
+All differences are b less a. Accuracy is judged by McNemar's exact test over questions, per category after Holm's
+correction; entropy, for which there is no such test, by whether its bootstrap interval leaves out 0.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sparkctl.episode import ACTIONS
+from sparkctl.errors import SparkError
+from sparkctl.report.statistics import (
+    LEVEL,
+    holm,
+    mcnemar_exact,
+    percentile_interval,
+    questions_needed,
+    resampled_totals,
+)
+from sparkctl.report.summary import Interval, entropy_bits, tool_counts
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of both over `n` questions. Intervals are paired bootstraps over questions."""
+
+    n: int
+    a: float
+    b: float
+    difference: float
+    difference_ci: Interval
+    p: float
+    """McNemar's exact p-value of these questions alone."""
+    p_holm: float | None
+    """The same after Holm's correction over the categories; None for all questions together, one test."""
+    evidence: bool
+    """Whether the p-value, the corrected one where there is one, is below 5 %."""
+    only_a: list[int]
+    """Ids of the questions that flipped: better under a. With one sample each: right there, wrong under b."""
+    only_b: list[int]
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """Tool-choice entropy of both, in bits, as in `report.summary`."""
+
+    a: float
+    b: float
+    difference: float
+    difference_ci: Interval
+    evidence: bool
+    """Whether the interval leaves out 0."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of it."""
+
+    a: str
+    b: str
+    accuracy: Accuracy
+    categories: dict[str, Accuracy]
+    tool_entropy_bits: Entropy
+    discordance: float
+    """Mean square of a question's difference; with one sample each, the share answered differently."""
+    questions_for_one_point: int | None
+    """How many questions would show one point (`statistics.questions_needed`); None where nothing differs."""
+    resamples: int
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One policy's answers, a row per question, in the order of the ids."""
+
+    ids: NDArray[np.int64]
+    categories: NDArray[np.str_]
+    right: NDArray[np.float64]
+    """(questions,): share of a question's samples that are right."""
+    tools: NDArray[np.int64]
+    """(questions, actions)"""
+
+
+def compare(a: pa.Table, b: pa.Table, names: tuple[str, str], resamples: int, seed: int) -> Comparison:
+    """Two answers tables of one policy each; SparkError where they do not answer the same questions."""
+    one, two = _side(a, names[0]), _side(b, names[1])
+    _check_same(one, two, names)
+    overall = _accuracy(one, two, np.ones(len(one.ids), bool), resamples, seed)
+    tested = {str(c): _accuracy(one, two, one.categories == c, resamples, seed) for c in np.unique(one.categories)}
+    corrected = holm({c: found.p for c, found in tested.items()})
+    discordance = float(((two.right - one.right) ** 2).mean())
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        accuracy=overall,
+        categories={c: replace(f, p_holm=corrected[c], evidence=corrected[c] < LEVEL) for c, f in tested.items()},
+        tool_entropy_bits=_entropy(one, two, resamples, seed),
+        discordance=discordance,
+        questions_for_one_point=questions_needed(discordance),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _side(answers: pa.Table, name: str) -> _Side:
+    policies = sorted(set(answers["policy"].to_pylist()))
+    if len(policies) > 1:
+        raise SparkError(
+            f"{name}: holds answers of {len(policies)} policies: {', '.join(policies)}; keep one in a file"
+        )
+    answers = answers.sort_by("question_id")
+    ids, first, row = np.unique(answers["question_id"].to_numpy(), return_index=True, return_inverse=True)
+    right = np.bincount(row, answers["is_correct"].to_pylist()) / np.bincount(row)
+    categories = np.array(answers["category"].to_pylist())[first]
+    return _Side(ids, categories, right, tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist()))
+
+
+def _check_same(one: _Side, two: _Side, names: tuple[str, str]) -> None:
+    """Refuse to pair what is not the same questions."""
+    only_a, only_b = np.setdiff1d(one.ids, two.ids), np.setdiff1d(two.ids, one.ids)
+    if len(only_a) or len(only_b):
+        raise SparkError(
+            f"{names[0]} and {names[1]} do not answer the same questions: {len(one.ids) - len(only_a)} in both, "
+            f"{len(only_a)} only in the first, {len(only_b)} only in the second (such as question_id "
+            f"{(only_a if len(only_a) else only_b)[0]}); evaluate both on one set"
+        )
+    if (apart := np.flatnonzero(one.categories != two.categories)).size:
+        at = apart[0]
+        raise SparkError(
+            f"{names[0]} and {names[1]}: column 'category' of question_id {one.ids[at]} is '{one.categories[at]}' in the "
+            f"first, '{two.categories[at]}' in the second; these are not the same questions"
+        )
+
+
+def _accuracy(one: _Side, two: _Side, rows: NDArray[np.bool_], resamples: int, seed: int) -> Accuracy:
+    """The comparison on some of the questions, without correction for other tests."""
+    change = (two.right - one.right)[rows]
+    only_a, only_b = one.ids[rows][change < 0].tolist(), one.ids[rows][change > 0].tolist()
+    p = mcnemar_exact(len(only_a), len(only_b))
+    return Accuracy(
+        n=len(change),
+        a=float(one.right[rows].mean()),
+        b=float(two.right[rows].mean()),
+        difference=float(change.mean()),
+        difference_ci=percentile_interval(resampled_totals(change[:, None], resamples, seed)[:, 0] / len(change)),
+        p=p,
+        p_holm=None,
+        evidence=p < LEVEL,
+        only_a=only_a,
+        only_b=only_b,
+    )
+
+
+def _entropy(one: _Side, two: _Side, resamples: int, seed: int) -> Entropy:
+    """One draw of questions serves both policies."""
+    totals = resampled_totals(np.hstack([one.tools, two.tools]).astype(float), resamples, seed)
+    a, b = (float(entropy_bits(side.tools.sum(0))) for side in (one, two))
+    actions = len(ACTIONS)
+    low, high = percentile_interval(entropy_bits(totals[:, actions:]) - entropy_bits(totals[:, :actions]))
+    return Entropy(a, b, b - a, (low, high), evidence=not low <= 0 <= high)

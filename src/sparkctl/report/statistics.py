@@ -1,0 +1,72 @@
+"""Statistics of two policies on the same questions, pure: is there a difference, how large, how many questions it takes.
+
+Everything is paired by question: both policies meet the same easy and hard ones, and what is left after the pairing is
+what they do differently. Several samples of a question are averaged first: they are no further questions.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparkctl.report.summary import Interval
+
+POINT = 0.01
+LEVEL, POWER = 0.05, 0.80
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided exact p-value of McNemar's test: under no difference a discordant pair falls either way with 1/2.
+
+    `only_a`, `only_b`: questions on which just that policy does better. (McNemar 1947; exact form: a sign test.)
+    """
+    from scipy.stats import binomtest  # a second to import: only a command that compares pays it
+
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p-values (Holm 1979): reject those below the level, and the family-wise error keeps to it.
+
+    The i-th smallest of m (i from 0) is multiplied by m - i; none may fall below the one before it, none exceeds 1.
+    """
+    adjusted, highest = {}, 0.0
+    for i, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - i) * p_values[name]))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
+
+
+def resampled_totals(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """(resamples, columns): column sums of `values` (questions, columns) over questions drawn with replacement.
+
+    One draw serves all columns, so that whatever is computed from a row of totals is paired by question.
+    """
+    draw, n = np.random.default_rng(seed), len(values)
+    totals = np.empty((resamples, values.shape[1]))
+    for row in totals:
+        row[:] = np.bincount(draw.integers(0, n, n), minlength=n) @ values
+    return totals
+
+
+def percentile_interval(estimates: NDArray[np.float64]) -> Interval:
+    """95 % percentile interval of bootstrap estimates."""
+    low, high = np.percentile(estimates, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
+    return float(low), float(high)
+
+
+def questions_needed(discordance: float, difference: float = POINT) -> int | None:
+    """Questions that a paired test needs to see `difference` with power 80 % at a two-sided level of 5 %.
+
+    n = (z_a sqrt(d) + z_b sqrt(d - difference^2))^2 / difference^2, with z_a = 1.96, z_b = 0.84 and d the share of
+    questions that the policies answer differently (Connor 1987 for McNemar's test; d is also the mean square of a
+    question's difference, which serves where samples were averaged). A difference cannot exceed d, so d is at least
+    that; None where nothing differs and d is unknown.
+    """
+    if not discordance:
+        return None
+    d = max(discordance, difference)
+    z_a, z_b = NormalDist().inv_cdf(1 - LEVEL / 2), NormalDist().inv_cdf(POWER)
+    return math.ceil((z_a * math.sqrt(d) + z_b * math.sqrt(d - difference**2)) ** 2 / difference**2)
