@@ -133,20 +133,25 @@ class Clock:
 
     def __init__(self, model: Any) -> None:
         self.tokens = 0
-        self.marks: list[tuple[float, int]] = []
+        self.marks: list[tuple[float, float, int]] = []
         model.get_input_embeddings().register_forward_pre_hook(self._count)
 
     def _count(self, module: Any, inputs: Any) -> None:
         self.tokens += inputs[0].numel()
 
     def mark(self, *_: Any, **__: Any) -> None:
-        self.marks.append((time.perf_counter(), self.tokens))
+        self.marks.append((time.perf_counter(), time.process_time(), self.tokens))
 
     def best(self) -> dict[str, Any]:
         """Of the fastest update; the first one is warm-up."""
-        spans = [(later[0] - sooner[0], later[1] - sooner[1]) for sooner, later in itertools.pairwise(self.marks)]
-        seconds, tokens = min(spans[1:])
-        return {"seconds": seconds, "tokens": tokens, "all_seconds": [round(s, 3) for s, _ in spans]}
+        spans = [[now - then for then, now in zip(*pair, strict=True)] for pair in itertools.pairwise(self.marks)]
+        seconds, cpu_seconds, tokens = min(spans[1:])
+        return {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "tokens": tokens,
+            "all_seconds": [round(span[0], 3) for span in spans],
+        }
 
 
 # ---- contenders, each in a process of its own ------------------------------------------------------------------------
@@ -354,10 +359,14 @@ def compared() -> dict[str, Any]:
 
 
 def ratios(figures: dict[str, Any]) -> dict[str, float]:
-    """Trained steps per second, over those of the peer."""
-    speed = {(name, of): figures[of][name]["steps_per_second"] for of in figures for name in figures[of]}
-    pairs = [("rows", "all"), ("trl", "all"), ("rows", "chosen"), ("trl", "chosen")]
-    return {f"tree_over_{peer}_{of}": round(speed["tree", of] / speed[peer, of], 2) for peer, of in pairs}
+    """Trained steps per second, over those of the peer; `_cpu` per second of processor time, which says whether
+    something else that ran on the machine spoilt the others."""
+    made = {}
+    for workload, of in figures.items():
+        for peer, unit in itertools.product(("rows", "trl"), ("seconds", "cpu_seconds")):
+            name = f"tree_over_{peer}_{workload}" + ("_cpu" if unit == "cpu_seconds" else "")
+            made[name] = round(of[peer][unit] / of["tree"][unit], 2)
+    return made
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -98,12 +98,38 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["judge", "--step", "9"], "judge: '9' is not one of them; this recipe has: 1, 2, 3, 4, 5"),
         (["judge", "--read", "candidates=x", "--write", "y"], "judge: needs --read questions=FILE"),
         (["judge", "--stpe", "9"], "No such option"),
+        (
+            ["train", "--set", "train.objective=expected"],
+            'train: objective = "expected" sums over the fork; set action',
+        ),
+        (["train", "--set", "train.micro_batch_tokens=0"], "train.micro_batch_tokens: Input should be greater than"),
+        (["train", "--audit", "--dry-run"], "train: --audit and --dry-run look at the run as it is"),
+        (["train", "--audit", "--policy", "sprak"], "train: 'sprak' is not one of them; this recipe has: sft_best"),
         (["schema", "step"], "unknown table 'step'; did you mean 'steps'?"),
     ],
 )
 def test_a_wrong_argument_is_refused(tmp_path, args, says):
     extra = [] if args[0] == "schema" else ["--data", tmp_path / "data"]
     refused(sparkctl(*args, *extra), says)
+    assert written(tmp_path / "data") == []
+
+
+def test_a_dry_run_says_what_training_takes_and_makes_nothing(tmp_path):
+    """Of a policy of which there is only a configuration: no weights are needed."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in (ROOT / "src" / "sparkctl" / "nano" / "policy").iterdir():
+        if path.suffix != ".safetensors":
+            (model / path.name).write_bytes(path.read_bytes())
+    args = ["train", "--dry-run", "--policy", "spark", "--data", tmp_path / "data", "--set", f"synth.policy={model}"]
+    done = sparkctl(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["spark"]
+    # By hand: 96 x 1024 embeddings, tied; three layers.
+    assert (found["parameters"], found["trainable"], found["updates"]) == (463_296, 43_776, None)
+    assert found["memory"]["weights"] == 463_296 * 4
+    shown = sparkctl(*args)
+    assert "the judged steps are not made yet" in shown.stdout
     assert written(tmp_path / "data") == []
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -125,6 +127,79 @@ def test_after_kill_9_no_remembered_call_is_repeated_and_the_tables_are_the_same
     one, two = tables_of(killed), tables_of(undisturbed)
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_training_killed_through_the_command_line_goes_on_to_the_same_bytes(finished, tmp_path):
+    """kill -9 once a checkpoint is there; the run that follows says from where it goes on."""
+    data, _ = finished
+    given = [*SMALL, "--policy", "spark", "--set", "train.epochs=9", "--set", "train.checkpoint_every=1"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        shutil.copytree(data, folder, symlinks=True)
+    sparkctl("train", *given, data=whole)
+    process = subprocess.Popen(
+        command("train", *given, data=killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not list(killed.glob("store/train.spark-*.checkpoint/state.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command("train", *given, data=killed), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "train.spark: going on after update " in done.stderr
+    assert not list(killed.glob("store/*.checkpoint")), "nothing is left once it is done"
+    one, two = ({k: v for k, v in tables_of(d).items() if ".spark" in k} for d in (whole, killed))
+    assert one == two
+    assert any("adapter_model" in name for name in one)
+
+
+def test_the_audit_and_the_footprint_of_a_run(finished):
+    data, _ = finished
+    audits = json.loads(sparkctl("train", "--audit", "--json", *SMALL, data=data))
+    assert list(audits) == ["sft_best", "sft_selected", "spark"]
+    credit = pq.read_table(data / "default" / "credit.spark.parquet").to_pylist()
+    assert audits["spark"]["actions"] == len(credit)
+    assert audits["spark"]["sums"]["reward"] == pytest.approx(sum(r["reward"] or 0 for r in credit))
+    assert audits["spark"]["signal"] == 1.0
+    assert "with an advantage other than 0: 100.0 %" in sparkctl("train", "--audit", *SMALL, data=data)
+    found = json.loads(sparkctl("train", "--dry-run", "--json", *SMALL, data=data))["spark"]
+    assert found["updates"] == len(pq.read_table(data / "default" / "updates.spark.parquet"))
+    assert found["trained_tokens"] == sum(r["trained_tokens"] for r in credit)
+
+
+def test_bad_tables_stop_training_in_one_line(finished, tmp_path):
+    """Scores of nobody, tokens of another tokenizer, an adapter of another base: on explicit files."""
+    data, _ = finished
+    names = ("questions", "candidates", "scores", "steps", "reference")
+    files = {n: sparkctl("path", n, data=data).split() for n in names}
+    out = ["--write", f"adapter={tmp_path / 'adapter'}"]
+
+    def refused(says, command="train", **changed):
+        reads = [a for n, paths in (files | changed).items() for p in paths for a in ("--read", f"{n}={p}")]
+        done = subprocess.run(
+            [sys.executable, "-m", "sparkctl", command, "--policy", "spark", *reads, *out, "--data", str(data)],
+            capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert says in done.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "adapter").exists()
+
+    scores = pq.read_table(files["scores"][0])
+    pq.write_table(scores.set_column(4, "score", pa.nulls(len(scores), pa.float64())), tmp_path / "s.parquet")
+    refused("train.spark: no step carries signal", scores=[tmp_path / "s.parquet"])
+    rows = pq.read_table(files["candidates"][0])
+    at = rows.column_names.index("action_ids")
+    other = pa.array([[i + 1 for i in ids] for ids in rows["action_ids"].to_pylist()], pa.list_(pa.int32()))
+    pq.write_table(rows.set_column(at, "action_ids", other), tmp_path / "c.parquet")
+    refused("not what its text says; run synth again", candidates=[tmp_path / "c.parquet", *files["candidates"][1:]])
+    adapter = tmp_path / "other"
+    shutil.copytree((data / "default" / "adapter.spark").resolve(), adapter)
+    (adapter / "base.json").write_text(json.dumps({"policy": "llama", "dtype": "float32", "quantise": "none"}))
+    files = {"eval_questions": sparkctl("path", "eval_questions", data=data).split(), "adapter": [adapter]}
+    out = ["--write", str(tmp_path / "answers.parquet")]
+    refused("this adapter was trained on 'llama', not on 'nano'", command="eval")
 
 
 def replies(data):

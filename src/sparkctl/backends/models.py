@@ -92,7 +92,8 @@ def with_adapter(model: Any, folder: Path) -> Any:
 
 def _guarded(policy: str, load: Any) -> Any:
     source = resolve(policy)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for name in ("transformers", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return load(source)
     except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
