@@ -1,12 +1,14 @@
 """From a model and a batch to log-probs of the trained tokens. Nothing here knows what is trained for."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from sparkctl.objective import losses
-from sparkctl.objective.packing import Batch
+from sparkctl.objective.packing import Batch, Packing, pack_rows, pack_tree
+from sparkctl.objective.trees import Tree
 
 
 class Scored(NamedTuple):
@@ -18,6 +20,14 @@ class Scored(NamedTuple):
     """(action, token): of the distribution each token was taken from, in nats; detached."""
     tools: torch.Tensor | None
     """(fork, name): probability of each tool; detached. None where the batch does not hold the names."""
+
+
+def packed(model: Any, trees: Sequence[Tree], packing: Packing) -> Batch:
+    """The rollouts as one batch for this model, on its device."""
+    if packing == "rows":
+        return pack_rows(trees).to(model.device)
+    flex = getattr(model.config, "_attn_implementation", "") == "flex_attention"
+    return pack_tree(trees, model.device if flex else None).to(model.device)
 
 
 def score(model: Any, batch: Batch) -> Scored:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sparkctl.objective import forward
-from sparkctl.objective.packing import Packing, micro_batches, pack_rows, pack_tree
+from sparkctl.objective.packing import Packing, micro_batches
 from sparkctl.objective.trees import Tree
 
 
@@ -20,8 +20,7 @@ def logprobs(
     """
     made: dict[tuple[str, int], list[list[float]]] = {}
     for part in micro_batches(trees, tokens, packing, whole=False):
-        batch = (pack_tree(part) if packing == "tree" else pack_rows(part)).to(model.device)
-        rows = iter(forward.score(model, batch).logprobs.tolist())
+        rows = iter(forward.score(model, forward.packed(model, part, packing)).logprobs.tolist())
         for tree in part:
             for fork in tree.forks:
                 made[tree.rollout_id, fork.label] = [next(rows)[: len(action.ids)] for action in fork.actions]

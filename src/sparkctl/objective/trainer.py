@@ -13,15 +13,16 @@ from typing import Any
 import torch
 
 from sparkctl.errors import SparkError
-from sparkctl.objective import checkpoints, critic, forward, lora, plan
+from sparkctl.objective import checkpoints, critic, forward, lora, plan, reference
 from sparkctl.objective.compose import objective
 from sparkctl.objective.guards import Guards
-from sparkctl.objective.packing import Batch, Packing, micro_batches, pack_rows, pack_tree
+from sparkctl.objective.packing import Batch, Packing, micro_batches
 from sparkctl.objective.ranks import Ranks
 from sparkctl.objective.trees import Tree
 
 AGREE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
 """How far log-probs of trees and rows may differ, by precision: another order of summation, and no more."""
+_PACKINGS: tuple[Packing, ...] = ("tree", "rows")
 _NAMED = 5
 """Rollouts of a faulty batch that are named."""
 
@@ -148,7 +149,7 @@ class _Training:
         tools: list[torch.Tensor] = []
         fitted: list[tuple[torch.Tensor, torch.Tensor]] = []
         for part in self.ranks.mine(parts):
-            batch = self.pack(part)
+            batch = forward.packed(self.model, part, self.packing)
             advantage = self._fit_critic(batch, states, fitted)
             scored = forward.score(self.model, batch)
             loss, metrics = objective(scored.logprobs, batch, advantage, self.settings)
@@ -162,14 +163,6 @@ class _Training:
         row: Row = dict(self.ranks.sum_figures(sums, self.model.device))
         row |= self._tool_figures(self.ranks.gathered(tools)) | self._critic_figures(self.ranks.gathered(fitted))
         return row | {"tokens": sum(len(action.ids) for tree in trees for action in tree.actions)}
-
-    def pack(self, trees: Sequence[Tree]) -> Batch:
-        """The rollouts as one batch, on the model's device."""
-        device = self.model.device
-        if self.packing == "rows":
-            return pack_rows(trees).to(device)
-        flex = getattr(self.model.config, "_attn_implementation", "") == "flex_attention"
-        return pack_tree(trees, device if flex else None).to(device)
 
     @property
     def _looks_across_steps(self) -> bool:
@@ -212,9 +205,8 @@ class _Training:
             return
         sample = micro_batches(self.plan[0][1], self.settings.micro_batch_tokens, "tree", whole=True)[0][:2]
         try:
-            with torch.no_grad():
-                tree, rows = (forward.score(self.model, pack(sample).to(self.model.device)) for pack in self._packers())
-            apart = float((tree.logprobs - rows.logprobs).abs().max())
+            tree, rows = (self._logprobs(sample, packing) for packing in _PACKINGS)
+            apart = max(abs(a - b) for a, b in zip(tree, rows, strict=True))
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as fault:
             apart, why = float("inf"), (str(fault).splitlines() or [type(fault).__name__])[0]
         else:
@@ -226,8 +218,9 @@ class _Training:
                 f"several times slower; set train.packing = 'rows' to silence this"
             )
 
-    def _packers(self) -> list[Callable[[Sequence[Tree]], Batch]]:
-        return [self.pack, pack_rows]
+    def _logprobs(self, trees: Sequence[Tree], packing: Packing) -> list[float]:
+        found = reference.logprobs(self.model, trees, self.settings.micro_batch_tokens, packing, lambda n: None)
+        return [lp for tree in trees for fork in tree.forks for of in found[tree.rollout_id, fork.label] for lp in of]
 
     def _stop(self, number: int, trees: Sequence[Tree]) -> None:
         names = [tree.rollout_id for tree in trees]
