@@ -342,6 +342,10 @@ def test_a_critic_learns_the_returns_and_is_saved_beside_the_actor(tmp_path):
     ]
     actor = PeftModel.from_pretrained(plain_model(), str(tmp_path / "a"))  # as peft, transformers and vLLM open it
     assert not any("critic" in name for name in actor.state_dict())
+    by_transformers = plain_model()
+    by_transformers.load_adapter(str(tmp_path / "a"))
+    ids = torch.tensor([[1, 2, 3]])
+    torch.testing.assert_close(by_transformers(ids).logits, actor(ids).logits)
 
 
 def test_with_a_critic_the_actor_is_driven_by_its_estimates(tmp_path):
