@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant("the share of a fork leaves out its length", "objective/losses.py", "    means = per_action(logprobs, mask)\n", "    means = (logprobs * mask).sum(1)\n", "objective/test_losses.py"),
     Mutant("loss falls on a prompt token", "objective/packing.py", "(row + 1) * tail))\n", "(row + 1) * tail) - 1)\n", "objective/test_packing.py"),
     Mutant("a token sees its siblings", "objective/packing.py", "(key <= query) & (query < last[None])", "(key <= query)", "objective/test_packing.py"),
-    Mutant("a token's position is its place in the packed sequence", "objective/packing.py", "for layout in laid for depth in layout.depth", "for layout in laid for depth in range(len(layout.ids))", "objective/test_packing.py"),
+    Mutant("a token's position is its place in the packed sequence", "objective/packing.py", "_whole(layout.depth) for layout", "torch.arange(len(layout.ids)) for layout", "objective/test_packing.py"),
     Mutant("rows see their padding", "objective/packing.py", "attention[row, width - len(tokens) :] = 1", "attention[row, :] = 1", "objective/test_packing.py"),
     Mutant("a large fork weighs more than a small one", "objective/packing.py", '"share": 1.0 / sizes[fork]', '"share": 1.0 / sizes[fork] ** 0', "objective/test_packing.py"),
     Mutant("micro-batches are averaged as if they were of one size", "objective/trainer.py", "((loss * batch.share).sum() / states).backward()", "(loss * batch.share).mean().backward()", "objective/test_trainer.py"),

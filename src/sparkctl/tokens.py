@@ -1,6 +1,7 @@
 """Judged states in tokens: the prompt exactly as `synth` put it to the policy, and each candidate as it was sampled."""
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ class State:
     rollout_id: str
     step_idx: int
     question_id: int
-    prompt_ids: list[int]
+    prompt_ids: Sequence[int]
     candidates: dict[str, Candidate]
 
 
@@ -72,7 +73,8 @@ def states(inputs: Inputs, reader: Reader, policy: str) -> Iterator[State]:
         question = rollouts.question_of(questions, first["question_id"], "candidates")
         before = [row for row in history[first["rollout_id"]] if row["step_idx"] < first["step_idx"]]
         said = next((row["thought_ids"] for row in rows if row["thought_ids"] is not None), None)
-        prompt = [] if said is None else reader.prompt(question, before, said)
+        # Four bytes a token: a list of Python's integers takes nine times as much, and there are thousands of states.
+        prompt = array("i", [] if said is None else reader.prompt(question, before, said))
         candidates = {row["tool_name"]: _candidate(row, len(prompt), reader.longest) for row in rows}
         yield State(first["rollout_id"], first["step_idx"], first["question_id"], prompt, candidates)
 

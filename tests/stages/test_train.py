@@ -280,7 +280,7 @@ def trees_of(steps, forks, **changes):
 def test_the_tokens_are_those_that_synth_put_to_the_policy():
     (tree,) = trees_of([step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
     (made,) = tree.forks
-    text = TOKENIZER.decode(made.prompt_ids)
+    text = TOKENIZER.decode(list(made.prompt_ids))
     assert text.startswith("<|user|>Question: what is 1 + 1?\nOptions:\nA. 2\nB. 1")
     assert TOKENIZER.decode(made.actions[0].ids) == " search\nInput: 1 + 1<|end|>"
     opening = chat.thought_prefix(TOKENIZER)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from sparkctl.objective.trees import Tree
@@ -71,8 +72,8 @@ def pack_tree(trees: Sequence[Tree], flex: torch.device | None = None) -> Batch:
     with `flex` a BlockMask for FlexAttention on that device. All trees must hold the same names."""
     laid, names = [tree.layout for tree in trees], trees[0].names
     begins = list(accumulate((len(layout.ids) for layout in laid[:-1]), initial=0))
-    last = torch.cat([torch.tensor(layout.last) + begin for layout, begin in zip(laid, begins, strict=True)])
-    places = [torch.tensor(p) + begin for layout, begin in zip(laid, begins, strict=True) for p in layout.predicting]
+    last = torch.cat([_whole(layout.last) + begin for layout, begin in zip(laid, begins, strict=True)])
+    places = [_whole(p) + begin for layout, begin in zip(laid, begins, strict=True) for p in layout.predicting]
     keep, numbered = torch.unique(torch.cat(places), return_inverse=True)
     numbers = iter(numbered.split([len(p) for p in places]))
     acting: list[torch.Tensor] = []
@@ -81,8 +82,8 @@ def pack_tree(trees: Sequence[Tree], flex: torch.device | None = None) -> Batch:
         acting += [next(numbers) for _ in fork.actions]
         naming += [next(numbers) for _ in names]
     return Batch(
-        ids=torch.tensor([[token for layout in laid for token in layout.ids]]),
-        positions=torch.tensor([[depth for layout in laid for depth in layout.depth]]),
+        ids=torch.cat([_whole(layout.ids) for layout in laid])[None],
+        positions=torch.cat([_whole(layout.depth) for layout in laid])[None],
         attention=_dense_mask(last) if flex is None else _block_mask(last.to(flex)),
         keep=keep,
         states=keep[torch.stack([acting[i][0] for i in _firsts(trees)])],
@@ -90,6 +91,10 @@ def pack_tree(trees: Sequence[Tree], flex: torch.device | None = None) -> Batch:
         name_targets=_padded([torch.tensor(list(n)) for n in names], -1) if names else None,
         **_common_parts(trees, acting),
     )
+
+
+def _whole(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values).long()
 
 
 def _firsts(trees: Sequence[Tree]) -> list[int]:

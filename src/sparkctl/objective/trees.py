@@ -5,8 +5,10 @@ merges what is shared (a prefix tree), so that each shared token goes through th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,18 @@ class Tree:
         return lay_out(rows, begins)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Layout:
-    """A prefix tree as one sequence, in depth-first order: what follows a token comes before what stands beside it."""
+    """A prefix tree as one sequence, in depth-first order: what follows a token comes before what stands beside it.
+    Arrays of int32: thousands of rollouts are held at once."""
 
-    ids: list[int] = field(default_factory=list)
-    depth: list[int] = field(default_factory=list)
+    ids: np.ndarray
+    depth: np.ndarray
     """Of each token: its position in its own row."""
-    last: list[int] = field(default_factory=list)
+    last: np.ndarray
     """Of each token: one past the end of what follows it. A token j is an ancestor of i, or i itself, exactly where
     j <= i < last[j]: the whole attention mask in one vector."""
-    predicting: list[list[int]] = field(default_factory=list)
+    predicting: list[np.ndarray]
     """Per row, in the order given: where the tokens stand that predict its tail."""
 
 
@@ -90,24 +93,27 @@ def lay_out(rows: Sequence[Sequence[int]], begins: Sequence[int]) -> Layout:
 
     Rows in lexicographic order meet their longest shared prefix in the row before.
     """
-    made = Layout(predicting=[[] for _ in rows])
+    ids: list[int] = []
+    depth: list[int] = []
+    last: list[int] = []
+    predicting = [np.empty(0, np.int32)] * len(rows)
     path: list[int] = []
     before: Sequence[int] = ()
     for number in sorted(range(len(rows)), key=lambda i: list(rows[i])):
         row = rows[number]
         shared = _common(before, row)
         for left in path[shared:]:
-            made.last[left] = len(made.ids)
-        new = range(len(made.ids), len(made.ids) + len(row) - shared)
-        made.ids += row[shared:]
-        made.depth += range(shared, len(row))
-        made.last += [0] * len(new)
+            last[left] = len(ids)
+        new = range(len(ids), len(ids) + len(row) - shared)
+        ids += row[shared:]
+        depth += range(shared, len(row))
+        last += [0] * len(new)
         path[shared:] = new
-        made.predicting[number] = path[begins[number] :]
+        predicting[number] = np.array(path[begins[number] :], np.int32)
         before = row
     for left in path:
-        made.last[left] = len(made.ids)
-    return made
+        last[left] = len(ids)
+    return Layout(np.array(ids, np.int32), np.array(depth, np.int32), np.array(last, np.int32), predicting)
 
 
 def _common(one: Sequence[int], two: Sequence[int]) -> int:

@@ -188,7 +188,7 @@ class _Entry:
     step: Mapping[str, Any]
     action: str | None
     dropped_because: str | None = None
-    prompt_ids: list[int] = field(default_factory=list)
+    prompt_ids: Sequence[int] = ()
     ids: list[int] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
     terms: rewards.Terms | None = None
