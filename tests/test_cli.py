@@ -99,7 +99,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["judge", "--read", "candidates=x", "--write", "y"], "judge: needs --read questions=FILE"),
         (["judge", "--stpe", "9"], "No such option"),
         (
-            ["train", "--set", "train.objective=expected"],
+            ["train", "--set", "train.variant.spark.objective=expected"],
             'train: objective = "expected" sums over the fork; set action',
         ),
         (["train", "--set", "train.micro_batch_tokens=0"], "train.micro_batch_tokens: Input should be greater than"),
