@@ -116,7 +116,10 @@ class Workbench:
         maker = self._maker()
         for node in nodes:
             inputs = (
-                {n: pipeline.read_input(n, [self._linked(a) for a in parts]) for n, parts in wanted.items()}
+                {
+                    n: pipeline.read_input(n, [self._linked(a) for a in parts], may_be_empty=True)
+                    for n, parts in wanted.items()
+                }
                 if ready
                 else {}
             )
