@@ -89,7 +89,7 @@ MUTANTS = [
     Mutant("the macro average weighs by size", "report/scorecard.py", "shares = [share.accuracy for share in self.categories.values()]", "shares = [share.accuracy for share in self.categories.values() for _ in range(share.n)]", "report/test_scorecard.py"),
     Mutant("Holm corrects every p-value alike", "report/statistics.py", "(len(p_values) - i) * p_values[name]", "len(p_values) * p_values[name]", "report/test_statistics.py"),
     Mutant("corrected p-values may fall", "report/statistics.py", "highest = max(highest, min(1.0, ", "highest = max(0.0, min(1.0, ", "report/test_statistics.py"),
-    Mutant("a test of one side", "report/statistics.py", "binomtest(only_a, only_a + only_b)", 'binomtest(only_a, only_a + only_b, alternative="less")', "report/test_statistics.py"),
+    Mutant("a test of one side", "report/statistics.py", "2 * float(bdtr(", "1 * float(bdtr(", "report/test_statistics.py"),
     Mutant("the planned number of questions forgets power", "report/statistics.py", "NormalDist().inv_cdf(POWER)", "0.0", "report/test_statistics.py"),
     Mutant("a category is judged without correction", "report/comparison.py", "evidence=corrected[c] < LEVEL", "evidence=f.p < LEVEL", "report/test_comparison.py"),
     Mutant("answers are paired by position", "report/comparison.py", '    answers = answers.sort_by("question_id")\n', "", "report/test_comparison.py"),
