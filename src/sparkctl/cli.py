@@ -154,9 +154,36 @@ def run_command(
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Run everything: five rounds of synth, judge, select, then train, then eval."""
+    """Run everything: five rounds of synth, judge, select, then train, then eval; and write the report."""
     bench = _workbench(profile, run, sets, data, recipes)
     _report(bench, bench.everything(), as_json)
+    path = bench.report()
+    if not as_json:
+        print(f"Report: {path}")
+
+
+@app.command("report")
+def report_command(
+    runs: Annotated[list[str] | None, typer.Argument(help="Names of runs; default: default.")] = None,
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file; default: DATA/RUN/report.html.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what runs have shown as one HTML file, with its tables as Parquet and Markdown beside it."""
+    from sparkctl import reporting
+
+    path, found = reporting.report(data, runs or ["default"], out)
+    if as_json:
+        _print({"report": str(path), "runs": {of.run.name: of.as_json() for of in found}}, True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    console = Console()
+    for of in found:
+        terminal.verdicts(console, of.run)
+    console.print(f"Report: {path}", soft_wrap=True)
 
 
 @app.command("score")
