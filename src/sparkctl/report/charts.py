@@ -60,16 +60,20 @@ def dots(
     """
     styles = _styles(series, order)
     rows = list(dict.fromkeys(row for points in series.values() for row in points))
-    spread = 0.7 / max(len(series), 1)
+    sharing = {row: [name for name, points in series.items() if row in points] for row in rows}
+    most = max(map(len, sharing.values()), default=1)
+
+    def place(name: str, row: str) -> float:
+        names = sharing[row]
+        return rows.index(row) + 0.7 / most * (names.index(name) - (len(names) - 1) / 2)
 
     def draw(axes: "Axes") -> None:
-        for i, points in enumerate(series.values()):
-            values = [points[row] for row in points]
-            y = [rows.index(row) + spread * (i - (len(series) - 1) / 2) for row in points]
-            x = [value for value, _, _ in values]
+        for i, (name, points) in zip(styles, series.items(), strict=True):
+            values = list(points.values())
             # At 0 and 1 rounding may put a value outside its interval by a hair.
             sides = [[max(0.0, v - low) for v, low, _ in values], [max(0.0, high - v) for v, _, high in values]]
-            axes.errorbar(x, y, xerr=sides, fmt=_mark(styles[i]), color=_color(styles[i]), elinewidth=1.2)
+            x, y = [value for value, _, _ in values], [place(name, row) for row in points]
+            axes.errorbar(x, y, xerr=sides, fmt=_mark(i), color=_color(i), elinewidth=1.2)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x")
@@ -77,8 +81,8 @@ def dots(
         if percent:
             axes.xaxis.set_major_formatter(_percent)
 
-    height = len(rows) * max(0.28, 0.13 * len(series))
-    legend = dict(zip(series, map(_line_key, styles), strict=True)) if len(series) > 1 else {}
+    height = len(rows) * max(0.28, 0.13 * most)
+    legend = dict(zip(series, map(_line_key, styles), strict=True)) if most > 1 else {}
     return _drawn(name, [draw], height, rows, legend)
 
 

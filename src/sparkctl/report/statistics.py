@@ -15,6 +15,7 @@ from sparkctl.report.summary import Interval
 
 POINT = 0.01
 LEVEL, POWER = 0.05, 0.80
+_DRAWN_AT_ONCE = 100_000
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
@@ -46,8 +47,10 @@ def resampled_totals(values: NDArray[np.float64], resamples: int, seed: int) -> 
     """
     draw, n = np.random.default_rng(seed), len(values)
     totals = np.empty((resamples, values.shape[1]))
-    for row in totals:
-        row[:] = np.bincount(draw.integers(0, n, n), minlength=n) @ values
+    for part in np.array_split(totals, math.ceil(resamples * n / _DRAWN_AT_ONCE)):
+        # Many draws in one count, each with numbers of its own: with few questions the calls would take the time.
+        drawn = draw.integers(0, n, (len(part), n)) + n * np.arange(len(part))[:, None]
+        part[:] = np.bincount(drawn.ravel(), minlength=len(part) * n).reshape(-1, n) @ values
     return totals
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from sparkctl.episode import ACTIONS
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.material import BASE, Material
-from sparkctl.report.statistics import POINT
 from sparkctl.report.summary import Interval
 
 
@@ -46,7 +45,8 @@ def in_words(found: Comparison) -> str:
 
 def _diversity(found: Comparison) -> Verdict:
     entropy = found.tool_entropy_bits
-    answer = {True: "Yes, it rose", False: "No, it fell"}[entropy.difference > 0] if entropy.evidence else _NO_EVIDENCE
+    changed = "Yes, it rose" if entropy.difference > 0 else "No, it fell"
+    answer = changed if entropy.evidence else _NO_EVIDENCE
     return Verdict(
         "Did tool choice grow more diverse?",
         f"{answer}: {entropy.difference:+.2f} bits",
@@ -58,10 +58,8 @@ def _diversity(found: Comparison) -> Verdict:
 def _accuracy(found: Comparison) -> Verdict:
     accuracy = found.accuracy
     low, _ = accuracy.difference_ci
-    if accuracy.evidence:
-        answer = "It rose" if accuracy.difference > 0 else "No, it fell"
-    else:
-        answer = _NO_EVIDENCE
+    changed = "It rose" if accuracy.difference > 0 else "No, it fell"
+    answer = changed if accuracy.evidence else _NO_EVIDENCE
     lost = f"A loss of up to {-low * 100:.1f} points is not ruled out. " if low < 0 and not accuracy.evidence else ""
     return Verdict(
         "Did accuracy hold?",
@@ -74,7 +72,7 @@ def _accuracy(found: Comparison) -> Verdict:
 def _certainty(found: Comparison) -> Verdict:
     needed = found.questions_for_one_point
     enough = needed is not None and needed <= found.accuracy.n
-    answer = f"{'Enough' if enough else 'Too few'} questions to see {POINT:.0%}" if needed else "It cannot be said"
+    answer = f"{'Enough' if enough else 'Too few'} questions to see one point" if needed else "It cannot be said"
     size = (
         f"About {needed:,} questions would show a difference of one point in accuracy (power 80 %, level 5 %)"
         if needed
@@ -82,7 +80,7 @@ def _certainty(found: Comparison) -> Verdict:
     )
     return Verdict(
         "How sure is that?",
-        f"{answer}: n = {found.accuracy.n:,}",
+        f"{answer} (n = {found.accuracy.n:,})",
         f"{size}. Both policies were asked the same questions; intervals are over questions ({found.resamples:,} resamples). "
         "They leave out that another training run may end elsewhere: this is one.",
     )
