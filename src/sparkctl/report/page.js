@@ -140,6 +140,7 @@ function browse(section, rollouts) {
     if (item) choose(items.indexOf(item), false);
   });
   form.addEventListener("input", filter);
+  form.addEventListener("change", filter); // all that a select fires where software drives it
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") list.focus();
