@@ -156,10 +156,7 @@ def run_command(
 ) -> None:
     """Run everything: five rounds of synth, judge, select, then train, then eval; and write the report."""
     bench = _workbench(profile, run, sets, data, recipes)
-    _report(bench, bench.everything(), as_json)
-    path = bench.report()
-    if not as_json:
-        print(f"Report: {path}")
+    _report(bench, bench.everything(), as_json, with_page=True)
 
 
 @app.command("report")
@@ -331,11 +328,11 @@ def gc_command(
     print(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", file=sys.stderr)
 
 
-def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
-    """The tables a person wants to read after a run, or the same for a program."""
+def _report(bench: "Workbench", fates: list[Any], as_json: bool, *, with_page: bool = False) -> None:
+    """The tables a person wants to read after a run, or the same for a program; `with_page`: and the report as a file."""
     result = bench.result(fates)
     if as_json:
-        _print(result.as_json(), True)
+        _print(result.as_json() | ({"report": str(bench.report())} if with_page else {}), True)
         return
     from rich.console import Console
 
@@ -349,6 +346,8 @@ def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
     if bench.profile == "nano":
         console.print(terminal.NANO_SAYS)
     console.print(f"Files: {result.folder}")
+    if with_page:  # last, so that the figures are there already should the page fail
+        console.print(f"Report: {bench.report()}", soft_wrap=True)
 
 
 def _print(value: Any, as_json: bool) -> None:

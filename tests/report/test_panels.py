@@ -116,9 +116,9 @@ def test_scores_against_outcomes_by_hand(found):
 
 
 def test_ties_are_ordered_by_half():
-    from sparkctl.report.panels import _pairs_ordered
-
     import numpy as np
+
+    from sparkctl.report.panels import _pairs_ordered
 
     # Pairs: 5-5 tie, 5-3 in order, 1-5 and 1-3 not: (0.5 + 1) / 4.
     assert _pairs_ordered(np.array([5.0, 1.0]), np.array([5.0, 3.0])) == 0.375
