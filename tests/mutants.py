@@ -94,6 +94,18 @@ MUTANTS = [
     Mutant("a category is judged without correction", "report/comparison.py", "evidence=corrected[c] < LEVEL", "evidence=f.p < LEVEL", "report/test_comparison.py"),
     Mutant("answers are paired by position", "report/comparison.py", '    answers = answers.sort_by("question_id")\n', "", "report/test_comparison.py"),
     Mutant("other questions are compared", "report/comparison.py", "if len(only_a) or len(only_b):", "if len(only_a) and len(only_b):", "report/test_comparison.py"),
+    Mutant("names in the report are not escaped", "report/page.py", "autoescape=True", "autoescape=False", "report/test_page.py"),
+    Mutant("rollouts are embedded as they are", "report/page.py", "base64.b64encode(gzip.compress(json.dumps(walked).encode(), 6, mtime=0)).decode()", "json.dumps(walked)", "report/test_page.py"),
+    Mutant("any script may run in the report", "report/page.html", "script-src 'sha256-{{ script_digest }}'", "script-src 'unsafe-inline'", "report/test_page.py"),
+    Mutant("no evidence is called a fall", "report/verdict.py", "    answer = changed if accuracy.evidence else _NO_EVIDENCE\n", "    answer = changed\n", "report/test_panels.py"),
+    Mutant("the verdict hides the loss that is not ruled out", "report/verdict.py", "if low < 0 and not accuracy.evidence else", "if False else", "report/test_panels.py"),
+    Mutant("a price that is unknown counts as nothing", "report/panels.py", '"price_unknown": len(prices) - len(known)', '"price_unknown": 0', "report/test_panels.py"),
+    Mutant("terms of actions that were dropped count", "report/panels.py", 'kept = [row for row in credit if row["dropped_because"] is None]', "kept = list(credit)", "report/test_panels.py"),
+    Mutant("ties of scores count as in order", "report/panels.py", "(below + upto).sum() / 2", "upto.sum()", "report/test_panels.py"),
+    Mutant("all steps are the first", "report/panels.py", "Counter(tools[step] for tools", "Counter(tools[0] for tools", "report/test_panels.py"),
+    Mutant("nano's figures are passed off as more", "report/page.py", "nano=NANO_SAYS if any(of.run.is_nano for of in found) else None", "nano=None", "report/test_page.py"),
+    Mutant("a changed run keeps its old report", "reporting.py", "[run.run.name, _files(run), run.records()]", "[run.run.name]", "test_reporting.py"),
+    Mutant("an unchanged run writes its report again", "reporting.py", "    if path.is_file() and page.made_of(", "    if False and page.made_of(", "test_reporting.py"),
 ]  # fmt: skip
 
 
