@@ -225,5 +225,5 @@ def _dash(i: int) -> str:
     return _DASHES[i % len(_DASHES)]
 
 
-def _percent(value: float, _: int) -> str:
+def _percent(value: float, _: float) -> str:
     return f"{value:.0%}"
