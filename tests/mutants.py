@@ -37,7 +37,7 @@ MUTANTS = [
     Mutant("the model does not enter the key", "pipeline.py", '        "identities": node.identities,', '        "identities": {},', "test_pipeline.py"),
     Mutant("knobs enter the key", "settings.py", "if k not in self.knobs}", "if k}", "test_pipeline.py test_recipe.py"),
     Mutant("an unknown setting is taken without a word", "settings.py", 'extra="forbid"', 'extra="ignore"', "test_recipe.py"),
-    Mutant("failures are remembered", "ports.py", "if reply.error is None})", "if reply})", "test_ports.py"),
+    Mutant("failures are remembered", "ports.py", "if reply.error is None}", "if reply}", "test_ports.py"),
     Mutant("the scope does not enter memory's digest", "ports.py", "digest([scope, request])", "digest([request])", "test_ports.py"),
     Mutant("a score at the threshold is not viable", "selection.py", "scores >= threshold", "scores > threshold", "test_selection.py"),
     Mutant("usage is not counted as choices are made", "selection.py", "counts[pick] += 1", "counts[pick] += 0", "test_selection.py"),

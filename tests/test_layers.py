@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "report": {"errors", "episode", "report"},
     "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},
-    "workbench": MIDDLE | {"store", "tokens", "stages", "pipeline", "progress", "report", "scoring", "tools"},
+    "workbench": MIDDLE | {"store", "tokens", "stages", "pipeline", "progress", "report", "scoring", "tools", "wiring"},
     "__main__": {"cli"},
     "cli": {"errors", "workbench", "report", "tables", "store"},
 }

@@ -1,0 +1,83 @@
+"""The judge's server in a process of its own, and what tests put to it."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sparkctl import tables
+from sparkctl.episode import ACTIONS
+from support import ROOT, question
+
+KEY = "sk-planted-0123456789abcdef"
+"""Stands for a key; must be found nowhere."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A judge on loopback."""
+
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads litellm's openai provider there."""
+        return {"OPENAI_API_BASE": f"http://127.0.0.1:{self.port}/v1", "OPENAI_API_KEY": KEY}
+
+    def seen(self) -> dict[str, Any]:
+        """What the server counted."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen", timeout=60) as reply:
+            return dict(json.load(reply))
+
+    def forget(self) -> None:
+        """Count anew."""
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/forget", data=b"", timeout=60).close()
+
+
+@contextmanager
+def serving(latency: float = 0.0) -> Iterator[Server]:
+    """A server as long as the block lasts."""
+    command = [sys.executable, str(ROOT / "tests" / "judge_server.py"), "--latency", str(latency)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Server(int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+@contextmanager
+def reached(server: Server) -> Iterator[None]:
+    """This process's litellm finds the server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+def states(faults: list[str]) -> tuple[pa.Table, pa.Table]:
+    """(questions, candidates): one state for each entry, whose question says what goes wrong."""
+    asked = [question(i + 1, question=f"what is {i + 1} + 1? {fault}") for i, fault in enumerate(faults)]
+    rows = [
+        {
+            "rollout_id": f"q{i + 1}-s0",
+            "step_idx": 1,
+            "tool_name": action,
+            "question_id": i + 1,
+            "sample_id": 0,
+            "policy": "p",
+            "thought": "t",
+            "action_query": f"ask {action}",
+            "finish": "stop",
+        }
+        for i in range(len(faults))
+        for action in ACTIONS
+    ]
+    return tables.from_rows("questions", asked), tables.from_rows("candidates", rows)
