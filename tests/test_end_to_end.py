@@ -168,6 +168,13 @@ def test_the_audit_and_the_footprint_of_a_run(finished):
     assert found["trained_tokens"] == sum(r["trained_tokens"] for r in credit)
 
 
+def test_the_audit_of_a_run_whose_rollouts_end_early(tmp_path):
+    """Two questions: nobody needs all five steps, and the last tables are empty."""
+    few = ["--set", "synth.limit=2", "--policy", "spark"]
+    assert json.loads(sparkctl("train", "--audit", "--json", *few, data=tmp_path))["spark"]["actions"] > 0
+    assert json.loads(sparkctl("train", "--dry-run", "--json", *few, data=tmp_path))["spark"]["updates"] > 0
+
+
 def test_bad_tables_stop_training_in_one_line(finished, tmp_path):
     """Scores of nobody, tokens of another tokenizer, an adapter of another base: on explicit files."""
     data, _ = finished
@@ -196,7 +203,9 @@ def test_bad_tables_stop_training_in_one_line(finished, tmp_path):
     refused("not what its text says; run synth again", candidates=[tmp_path / "c.parquet", *files["candidates"][1:]])
     adapter = tmp_path / "other"
     shutil.copytree((data / "default" / "adapter.spark").resolve(), adapter)
-    (adapter / "base.json").write_text(json.dumps({"policy": "llama", "dtype": "float32", "quantise": "none"}))
+    (adapter / "base.json").write_text(
+        json.dumps({"policy": "llama", "model": "x", "dtype": "float32", "quantise": "none"})
+    )
     files = {"eval_questions": sparkctl("path", "eval_questions", data=data).split(), "adapter": [adapter]}
     out = ["--write", str(tmp_path / "answers.parquet")]
     refused("this adapter was trained on 'llama', not on 'nano'", command="eval")

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "selection": {"episode"},
     "rollouts": LOW | {"episode", "ports"},
     "scoring": LOW | {"episode", "tables"},
-    "objective": {"errors", "objective"},
+    "objective": {"errors", "adapters", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "tools", "nano"},
     "stage": {"ports", "settings"},

@@ -68,6 +68,8 @@ def test_an_override_reaches_into_a_variant():
         ("tools.descriptions.hammer=hits", "tools.descriptions: 'hammer' is no action"),
         ("synth.categories=3", "synth.categories: must be 'all' or a list of names"),
         ("train.variant=3", "train.variant: must hold sections"),
+        ("train.variant.spark.quantise=nf4", "train.variant.spark.quantise: cannot be set here; it comes from train."),
+        ("train.variant.spark.dtype=bfloat16", "train.variant.spark.dtype: cannot be set here; it comes from synth."),
         ("train.kl=nan", "train.kl: Input should be a finite number"),
         ("judge.votes=0", "judge.votes: Input should be greater than or equal to 1"),
         ("select.temperature=0", "select.temperature: Input should be greater than 0"),

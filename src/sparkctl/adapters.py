@@ -15,21 +15,23 @@ def write_base(folder: Path, base: Mapping[str, str]) -> None:
     (folder / BASE_FILE).write_text(json.dumps(dict(base), indent=1, sort_keys=True))
 
 
-def check_base(folder: Path, settings: Any) -> None:
-    """Refuse an adapter trained on another model than `settings.policy`, or in another precision unless
-    `settings.any_precision`. A folder that does not say is taken as it is: peft made it elsewhere."""
+def check_base(folder: Path, settings: Any, model: str) -> None:
+    """Refuse an adapter trained on another model than `settings.policy`, whose weights `model` identifies, or in another
+    precision unless `settings.any_precision`. A folder that does not say is taken as it is: peft made it elsewhere."""
     path = folder / BASE_FILE
     if not path.exists():
         return
     try:
         base = json.loads(path.read_text())
-        policy, precision = base["policy"], (base["dtype"], base["quantise"])
+        policy, weights, precision = base["policy"], base["model"], (base["dtype"], base["quantise"])
     except (OSError, ValueError, KeyError, TypeError):
         raise SparkError(f"{path}: cannot be read; train the adapter again") from None
     if policy != settings.policy:
         raise SparkError(
             f"{folder}: this adapter was trained on '{policy}', not on '{settings.policy}'; set synth.policy to it"
         )
+    if weights != model:
+        raise SparkError(f"{folder}: this adapter was trained on other weights than '{policy}' has now; train it again")
     asked = (settings.dtype, settings.quantise)
     if precision != asked and not settings.any_precision:
         raise SparkError(

@@ -102,6 +102,9 @@ _OWNED_ELSEWHERE = {
 """Settings that a stage takes over from elsewhere: set under the wrong name they would be ignored without a word."""
 
 
+_OF_ALL_VARIANTS = {"quantise": "train.quantise, for all variants and their reference"}
+
+
 class _Sections:
     """A recipe's sections, with what one stage's settings take over from another's recipe."""
 
@@ -127,6 +130,10 @@ class _Sections:
         self.variants = self.train.pop("variant", {})
         if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
             raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
+        for variant, values in self.variants.items():
+            for name in (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS).keys() & values.keys():
+                owner = (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS)[name]
+                raise SparkError(f"train.variant.{variant}.{name}: cannot be set here; it comes from {owner}")
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
 
@@ -441,6 +448,7 @@ class Maker:
                 ),
                 judge=self._port(label, lambda w: wiring.judge_port(settings, self.tools, self.memory, w)),
                 tools=self._port(f"{label} tools", lambda w: wiring.tools_port(self.tools, self.memory, w)),
+                identity=wiring.policy_identity,
                 learner=lambda: self.learner(settings, kept),
                 scratch=Path(scratch),
                 progress=self.progress,

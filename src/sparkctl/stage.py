@@ -29,6 +29,8 @@ class Context:
     """Adapter folder (None: the base model) -> port that generates."""
     judge: Port | None = None
     tools: Port | None = None
+    identity: Callable[[str], str] = field(default=str)
+    """Policy's name -> what tells its weights from others."""
     learner: Callable[[], Any] | None = None
     """Opens what reads the policy's tokens, computes log-probs and trains; see backends/learner.py."""
     scratch: Path | None = None

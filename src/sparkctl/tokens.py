@@ -13,7 +13,7 @@ from sparkctl.episode import ACTIONS, INPUT, flat, messages, system_prompt
 from sparkctl.errors import SparkError
 
 _SAMPLE = 64
-"""States whose tokens are read back as text: enough to notice another tokenizer."""
+"""Candidates whose tokens are read back as text: enough to notice another tokenizer."""
 Inputs = Mapping[str, Any]
 
 
@@ -24,12 +24,15 @@ class Reader:
     tokenizer: Any
     longest: int
     """Positions that the model has."""
+    vocabulary: int
+    """Token ids that the model knows."""
     system: str
 
     @classmethod
     def of(cls, learner: Any, settings: Any) -> "Reader":
         """The reader for a stage's settings (`prompt`, `descriptions`)."""
-        return cls(learner.tokenizer, learner.longest, system_prompt(settings.prompt, settings.descriptions))
+        system = system_prompt(settings.prompt, settings.descriptions)
+        return cls(learner.tokenizer, learner.longest, learner.vocabulary, system)
 
     def prompt(self, question: Mapping[str, Any], before: list[dict[str, Any]], thought_ids: list[int]) -> list[int]:
         """Everything before the action: the state, the opening of the turn, the thought as it was sampled."""
@@ -72,11 +75,23 @@ def states(inputs: Inputs, reader: Reader, policy: str) -> Iterator[State]:
         first = rows[0]
         question = rollouts.question_of(questions, first["question_id"], "candidates")
         before = [row for row in history[first["rollout_id"]] if row["step_idx"] < first["step_idx"]]
+        _check_history(first, before)
         said = next((row["thought_ids"] for row in rows if row["thought_ids"] is not None), None)
         # Four bytes a token: a list of Python's integers takes nine times as much, and there are thousands of states.
         prompt = array("i", [] if said is None else reader.prompt(question, before, said))
         candidates = {row["tool_name"]: _candidate(row, len(prompt), reader.longest) for row in rows}
         yield State(first["rollout_id"], first["step_idx"], first["question_id"], prompt, candidates)
+
+
+def _check_history(row: Mapping[str, Any], before: list[dict[str, Any]]) -> None:
+    """Refuse a state whose steps are not all there: its prompt would be another one."""
+    there = [step["step_idx"] for step in before]
+    missing = next((i for i in range(1, row["step_idx"]) if i not in there), None)
+    if missing is not None:
+        raise SparkError(
+            f"steps: no row for {row['rollout_id']}, step {missing}, which its step {row['step_idx']} follows; give the "
+            f"steps of all rounds"
+        )
 
 
 def _candidate(row: Mapping[str, Any], before: int, longest: int) -> Candidate:
@@ -100,18 +115,19 @@ def _check_tokens(candidates: pa.Table, reader: Reader, policy: str) -> None:
     for other in pc.unique(candidates["policy"]).to_pylist():
         if other != policy:
             raise SparkError(f"candidates: written by policy '{other}', whose tokens are not those of '{policy}'")
-    size = len(reader.tokenizer)
+    size = reader.vocabulary
     for column in ("thought_ids", "action_ids"):
         ids = pc.list_flatten(candidates[column])
         if len(ids) and (pc.max(ids).as_py() >= size or pc.min(ids).as_py() < 0):
             raise SparkError(
-                f"candidates: column '{column}' holds token ids outside the tokenizer of '{policy}' (0 to {size - 1}); "
+                f"candidates: column '{column}' holds token ids outside the vocabulary of '{policy}' (0 to {size - 1}); "
                 f"run synth again with this policy"
             )
     good = candidates.filter(pc.is_null(candidates["error"]))
     for row in good.slice(0, _SAMPLE).to_pylist():
         read = flat(reader.tokenizer.decode(row["action_ids"] or []))
-        if row["action_ids"] and flat(f"{row['tool_name']}{INPUT} {row['action_query']}") not in read:
+        said = f"{row['tool_name']}{INPUT}{row['action_query']}"  # its query is stored without the space around it
+        if row["action_ids"] and "".join(said.split()) not in "".join(read.split()):
             raise SparkError(
                 f"candidates: the token ids of {row['rollout_id']}, step {row['step_idx']}, {row['tool_name']} read "
                 f"'{read[:40]}' with the tokenizer of '{policy}', not what its text says; run synth again with this policy"

@@ -89,7 +89,7 @@ def test_where_four_bit_does_not_run_the_error_says_what_to_install_or_set(polic
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"kl": 0.1}, {"critic": "value"}])
 def test_two_processes_give_the_losses_of_one_on_the_same_global_batch(policy, tmp_path, changes):
-    """Launched by accelerate, for real; the sums are taken in another order, and that is all."""
+    """For real; the sums are taken in another order, and that is all. That there are two, the trainer itself checks."""
     given = trees(policy)
     common = changes | {"epochs": 3, "micro_batch_tokens": 40}
     one = learner(policy, **common).fit(given, tmp_path / "one")
@@ -120,6 +120,62 @@ def test_a_fault_in_a_process_is_one_line(policy, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_a_number_of_processes_that_is_not_there_is_refused(policy, tmp_path):
+    from sparkctl.objective.trainer import Job
+
+    made = learner(policy, processes=2)
+    with pytest.raises(SparkError, match=r"train\.spark: 1 processes train together, and train.processes says 2"):
+        made.fit_here(Job(trees(policy), made.settings, tmp_path / "a"))
+
+
+# ---- models that do not read trees -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [12, 400])
+def test_a_sliding_window_is_noticed_by_the_reference_and_by_training(tmp_path, window):
+    """A model that looks back only so far: trees would let it look further. A window nobody reaches is no matter."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256}
+    MistralForCausalLM(MistralConfig(**shape, sliding_window=window, initializer_range=0.2)).save_pretrained(tmp_path)
+    told, given = [], rollouts(6, 3)
+    tree = learner(str(tmp_path), told=told).logprobs(given)
+    rows = learner(str(tmp_path), packing="rows").logprobs(given)
+    for key, wanted in rows.items():
+        for one, two in zip(tree[key], wanted, strict=True):
+            assert one == pytest.approx(two, abs=1e-4)
+    learner(str(tmp_path), told=told).fit(given, tmp_path / "a")
+    refused = [line for line in told if "does not read packed trees" in line]
+    assert [line.split(":")[0] for line in refused] == (["reference", "train.spark"] if window == 12 else [])
+
+
+def test_numbers_that_are_not_numbers_are_no_agreement():
+    from sparkctl.objective.agreement import tolerated
+
+    model = type("Model", (), {"dtype": torch.float32})
+    assert [tolerated(model, apart) for apart in (1e-4, 0.1, float("nan"), float("inf"))] == [True, False, False, False]
+
+
+# ---- settings that do not fit the model or the machine ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lora_targets": ("nope",)}, "train.lora_targets: ('nope',) does not fit this model ("),
+        ({"attention": "flex"}, "train.attention: 'flex' trains on a GPU only; set sdpa"),
+        ({"device": "cuda"}, "train.device: 'cuda' cannot be used, torch sees no GPU; set cpu or auto"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(policy, tmp_path, changes, says):
+    with pytest.raises(SparkError) as fault:
+        learner(policy, **changes).fit(rollouts(2), tmp_path / "a")
+    assert str(fault.value).startswith(says)
+    assert "\n" not in str(fault.value)
+
+
 # ---- which base an adapter belongs to --------------------------------------------------------------------------------
 
 
@@ -134,20 +190,30 @@ def folder_with(tmp_path, text):
 
 def test_an_adapter_of_another_base_is_refused(tmp_path):
     with pytest.raises(SparkError, match=r"this adapter was trained on 'other', not on 'p'; set synth.policy to it"):
-        check_base(folder_with(tmp_path, '{"policy": "other", "dtype": "float32", "quantise": "none"}'), Asked)
+        check_base(
+            folder_with(tmp_path, '{"policy": "other", "model": "i", "dtype": "float32", "quantise": "none"}'),
+            Asked,
+            "i",
+        )
+
+
+def test_an_adapter_of_other_weights_under_the_same_name_is_refused(tmp_path):
+    folder = folder_with(tmp_path, '{"policy": "p", "model": "before", "dtype": "float32", "quantise": "none"}')
+    with pytest.raises(SparkError, match="trained on other weights than 'p' has now; train it again"):
+        check_base(folder, Asked, "now")
 
 
 def test_another_precision_is_refused_unless_allowed(tmp_path):
-    folder = folder_with(tmp_path, '{"policy": "p", "dtype": "bfloat16", "quantise": "nf4"}')
+    folder = folder_with(tmp_path, '{"policy": "p", "model": "i", "dtype": "bfloat16", "quantise": "nf4"}')
     with pytest.raises(SparkError, match=r"trained on a base in nf4 \(bfloat16\), eval would lay it over float32; set"):
-        check_base(folder, Asked)
+        check_base(folder, Asked, "i")
     allowed = type("Allowed", (Asked,), {"any_precision": True})
-    check_base(folder, allowed)
+    check_base(folder, allowed, "i")
     same = type("Same", (Asked,), {"dtype": "bfloat16", "quantise": "nf4"})
-    check_base(folder, same)
+    check_base(folder, same, "i")
 
 
 def test_a_folder_that_does_not_say_is_taken_and_one_that_cannot_be_read_is_named(tmp_path):
-    check_base(tmp_path, Asked)
+    check_base(tmp_path, Asked, "i")
     with pytest.raises(SparkError, match=r"base\.json: cannot be read; train the adapter again"):
-        check_base(folder_with(tmp_path, "{"), Asked)
+        check_base(folder_with(tmp_path, "{"), Asked, "i")

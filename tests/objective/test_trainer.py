@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
 from learning import NAMES, plain_model, rollouts, settings, started
 from sparkctl.errors import SparkError
@@ -128,14 +128,34 @@ def test_gradient_checkpointing_changes_no_gradient():
         same(plain, gradients(trees, gradient_checkpointing=True, **changes)[0])
 
 
+def gpt2():
+    config = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=40, bos_token_id=1, eos_token_id=2, **config)), "c_attn"
+
+
+def opt():
+    shape = {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = OPTConfig(vocab_size=40, max_position_embeddings=64, word_embed_proj_dim=8, **shape)
+    return OPTForCausalLM(config), "q_proj"
+
+
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
-def test_dropout_of_the_base_model_is_off():
-    config = GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2)
+@pytest.mark.parametrize("build", [gpt2, opt])
+@pytest.mark.parametrize("critic", ["none", "value"])
+def test_dropout_of_the_base_model_is_off(build, critic):
+    """In modules as GPT-2 has it, and handed to functions as OPT does; OPT also narrows its output."""
     torch.manual_seed(0)
-    trees = rollouts(2)
-    changes = {"gradient_checkpointing": True, "lora_targets": ("c_attn",)}
-    made = training(trees, GPT2LMHeadModel(config).train(), **changes)
+    model, target = build()
+    made = training(rollouts(2), model.train(), lora_targets=(target,), critic=critic)
+    trees = made.job.trees
     assert made.accumulate(trees)["policy_loss"] == made.accumulate(trees)["policy_loss"]
+
+
+def test_every_adapter_weight_is_trained_embeddings_too():
+    made = training(rollouts(2), plain_model(), lora_targets=("q_proj", "embed_tokens"))
+    trained = {id(w) for w in made.actor}
+    assert trained == {id(w) for w in made.model.parameters() if w.requires_grad}
+    assert len(trained) == 6
 
 
 # ---- a whole training ------------------------------------------------------------------------------------------------
@@ -280,12 +300,13 @@ def test_numbers_that_are_not_finite_stop_training_name_the_batch_and_keep_the_l
         else t
         for t in trees
     ]
-    job = Job(trees, settings(), tmp_path / "a", tmp_path / "kept")
+    job = Job(trees, settings(), tmp_path / "a", tmp_path / "kept", base={"policy": "p"})
     with pytest.raises(SparkError, match=r"train\.spark: the gradient of update 2 is not finite \(rollouts ") as fault:
         fit(plain_model(), job)
     assert bad in str(fault.value)
     assert not (tmp_path / "a").exists()
     good = tmp_path / "kept" / checkpoints.LAST_GOOD
+    assert (good / "base.json").exists()
     assert str(good) in str(fault.value)
     weights = [w for n, w in PeftModel.from_pretrained(plain_model(), str(good)).named_parameters() if "lora_B" in n]
     assert all(torch.isfinite(w).all() for w in weights)
@@ -308,7 +329,7 @@ def test_a_model_that_does_not_read_trees_is_trained_on_rows_with_a_warning(tmp_
     )
     rows = fit(model, Job(rollouts(4, 2), settings(), tmp_path / "a"), tell=told.append)
     assert "warning: this model does not read packed trees (log-probs differ by" in told[0]
-    assert "training on padded rows" in told[0]
+    assert "going on with padded rows" in told[0]
     by_rows = fit(plain_model(), Job(rollouts(4, 2), settings(packing="rows"), tmp_path / "b"))
     assert [r["policy_loss"] for r in rows] == pytest.approx([r["policy_loss"] for r in by_rows], rel=1e-5)
 
@@ -398,3 +419,8 @@ def test_tensorboard_files_hold_every_figure(tmp_path):
     assert [e.step for e in found] == [r["update"] for r in rows]
     assert [e.value for e in found] == pytest.approx([r["policy_loss"] for r in rows], rel=1e-6)
     assert "train/tool_entropy" in read.Tags()["scalars"]
+    fit(plain_model(), Job(trees, settings(), tmp_path / "b", None, tmp_path / "events"))
+    read.Reload()
+    again = events.EventAccumulator(str(tmp_path / "events"))
+    again.Reload()
+    assert len(again.Scalars("train/policy_loss")) == len(rows), "another training begins anew"

@@ -1,8 +1,11 @@
 """What must hold of train: which actions are trained on, what they earn, why others are dropped, which tokens are seen."""
 
+from collections import defaultdict
+
+import pyarrow as pa
 import pytest
 
-from sparkctl import chat, tables
+from sparkctl import chat, tables, tokens
 from sparkctl.backends import models
 from sparkctl.backends.learner import Learner
 from sparkctl.episode import ACTIONS, THOUGHT
@@ -49,13 +52,22 @@ def inputs(steps, forks, reference=True):
         "scores": tables.from_rows("scores", [s for f in forks for s in f[1]]),
     }
     if reference:
+        reader = Reader.of(learner(SETTINGS), SETTINGS)
+        states = tokens.states(made, reader, "nano") if _readable(made) else ()
+        length = defaultdict(int, {(s.rollout_id, s.step_idx): len(s.prompt_ids) for s in states})
         rows = [
-            {k: c[k] for k in ("rollout_id", "step_idx", "tool_name")} | {"logprobs": [-1.0] * len(c["action_ids"])}
+            {k: c[k] for k in ("rollout_id", "step_idx", "tool_name")}
+            | {"logprobs": [-1.0] * len(c["action_ids"]), "prompt_tokens": length[c["rollout_id"], c["step_idx"]]}
             for f in forks
             for c in f[0]
         ]
         made["reference"] = tables.from_rows("reference", rows)
     return made
+
+
+def _readable(made):
+    ids = [i for ids in made["candidates"]["action_ids"].to_pylist() for i in ids or []]
+    return set(made["candidates"]["policy"].to_pylist()) == {"nano"} and max(ids) < 1000 and 21 not in ids
 
 
 def changed(**changes):
@@ -150,6 +162,7 @@ def test_product_pays_only_right_rollouts():
     taken = [step("q1-s0", "search"), step("q2-s0", "search", is_correct=False)]
     rows = credit(taken, forks, combine="product", correctness=1.0)
     assert [r["advantage"] for r in rows] == pytest.approx([0.7 + 0.3, 0.0])
+    assert [r["reward"] for r in rows] == pytest.approx([0.7 + 0.3, 0.0])
 
 
 def test_a_nudge_moves_by_rarity_within_its_bound():
@@ -228,6 +241,42 @@ def test_no_signal_stops_with_the_reasons(tmp_path, scores, changes, why):
         run(tmp_path, [step("q1-s0", "search")], [fork("q1-s0", scores)], **changes)
 
 
+def test_what_is_dropped_counts_in_no_baseline():
+    """A state with one judged candidate is dropped; the others' outcome is compared among themselves only."""
+    forks = [
+        fork("q1-s0", {"search": 6, "cot": 6}),
+        fork("q2-s0", {"search": 0}),
+        fork("q3-s0", {"search": 6, "cot": 6}),
+    ]
+    taken = [step(f"q{i}-s0", "search", is_correct=i != 3) for i in (1, 2, 3)]
+    changes = {"objective": "expected", "action": "all", "group": "fork", "outcome_group": "batch", "min_score": 0.0}
+    found = {(r["rollout_id"], r["tool_name"]): r["advantage"] for r in credit(taken, forks, **changes)}
+    assert (found["q1-s0", "search"], found["q3-s0", "search"]) == pytest.approx((0.15, -0.15))
+    assert found["q2-s0", "search"] is None
+
+
+def test_a_state_whose_earlier_steps_are_not_there_is_refused():
+    taken, forks = two_steps()
+    settings = changed()
+    given = inputs(taken, forks)
+    given["steps"] = tables.from_rows("steps", taken[1:])
+    with pytest.raises(
+        SparkError, match="steps: no row for q1-s0, step 1, which its step 2 follows; give the steps of"
+    ):
+        train.credited(given, settings, Reader.of(learner(settings), settings))
+
+
+def test_a_reference_of_other_prompts_is_refused():
+    given = inputs([step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
+    at = given["reference"].column_names.index("prompt_tokens")
+    given["reference"] = given["reference"].set_column(at, "prompt_tokens", pa.array([5] * 9))
+    settings = changed()
+    with pytest.raises(
+        SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search, after their"
+    ):
+        train.credited(given, settings, Reader.of(learner(settings), settings))
+
+
 def test_a_missing_candidate_is_named():
     with pytest.raises(SparkError, match="candidates: no row for q2-s0, step 1, search"):
         credit([step("q1-s0", "search"), step("q2-s0", "search")], [fork("q1-s0", {"search": 9})])
@@ -237,7 +286,9 @@ def test_a_reference_of_other_candidates_is_refused():
     given = inputs([step("q1-s0", "search")], [fork("q1-s0", {"search": 9})])
     given["reference"] = given["reference"].slice(0, 2)
     settings = changed()
-    with pytest.raises(SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search; give"):
+    with pytest.raises(
+        SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search, after their prompt; give"
+    ):
         train.credited(given, settings, Reader.of(learner(settings), settings))
 
 
@@ -252,6 +303,12 @@ def test_an_audit_needs_no_reference():
         ({"objective": "sft", "action": "all"}, 'objective = "sft" imitates one action, action = "all" has nine'),
         ({"objective": "expected"}, 'objective = "expected" sums over the fork; set action = "all"'),
         ({"action": "all"}, 'action = "all" compares with low scores; set min_score = 0'),
+        ({"objective": "sft", "critic": "value"}, 'critic = "value" needs objective = "ppo"'),
+        ({"ratio": "sequence", "action": "best"}, 'ratio = "sequence" needs action = "selected"'),
+        (
+            {"combine": "product", "outcome_group": "batch"},
+            'combine = "product" makes one reward, compared within group',
+        ),
         ({"combine": "product", "group": "fork"}, 'combine = "product" needs correctness, which only the executed'),
         ({"kl_form": "fork"}, 'kl_form = "fork" needs action = "all"'),
         ({"scale": "std"}, 'scale = "std" needs a group'),
@@ -305,10 +362,21 @@ def test_the_tokens_of_another_policy_are_refused():
         credit([step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, policy="llama")])
 
 
+def test_a_query_that_was_sampled_without_a_space_is_its_own():
+    """`synth` forces "Input:" and keeps the query without the space around it."""
+    candidates, judged = fork("q1-s0", {"search": 9})
+    for c in candidates:
+        c["action_ids"] = [*chat.encode_text(TOKENIZER, f" {c['tool_name']}\nInput:1 + 1"), END]
+    assert [r["advantage"] for r in credit([step("q1-s0", "search")], [(candidates, judged)])] == [pytest.approx(1.5)]
+
+
 @pytest.mark.parametrize(
     ("ids", "why"),
     [
-        ([10**6], r"column 'action_ids' holds token ids outside the tokenizer of 'nano' \(0 to \d+\); run synth again"),
+        (
+            [10**6],
+            r"column 'action_ids' holds token ids outside the vocabulary of 'nano' \(0 to \d+\); run synth again",
+        ),
         (
             [20, 21],
             "the token ids of q1-s0, step 1, calculator read '.*' with the tokenizer of 'nano', not what its text",
@@ -325,7 +393,9 @@ def test_the_tokens_of_another_tokenizer_are_refused(ids, why):
 
 def test_settings_that_an_objective_does_not_use_do_not_make_it_stale():
     for values, unused in (
-        ({"objective": "sft"}, {"kl": 0.9, "clip": 0.1, "quality": 3.0, "critic": "value"}),
+        ({"objective": "sft"}, {"kl": 0.9, "clip": 0.1, "quality": 3.0, "gamma": 0.5}),
+        ({"objective": "ppo"}, {"baseline": "loo", "nudge_cap": 0.1, "tau_pos": 2.0}),
+        ({"objective": "ppo", "kl": 0.0}, {"kl_form": "k1"}),
         ({"objective": "expected", "action": "all", "min_score": 0.0}, {"clip": 0.1, "ratio": "token", "gamma": 0.5}),
         ({"objective": "ppo"}, {"gamma": 0.5, "critic_lr": 1.0}),
         ({"objective": "ppo"}, {"packing": "rows", "micro_batch_tokens": 1, "processes": 2, "warn_kl": 9.0}),

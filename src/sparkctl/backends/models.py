@@ -18,10 +18,12 @@ def resolve(policy: str) -> str:
     return str(Path(policy).expanduser())
 
 
-def device_of(wanted: str) -> str:
-    """The device for "auto": the GPU where there is one."""
+def device_of(wanted: str, section: str = "synth") -> str:
+    """The device for "auto": the GPU where there is one. `section` of the recipe is named where it cannot be used."""
     import torch
 
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise SparkError(f"{section}.device: '{wanted}' cannot be used, torch sees no GPU; set cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
@@ -39,7 +41,9 @@ def open_config(policy: str) -> Any:
     return _guarded(policy, lambda source: AutoConfig.from_pretrained(source))
 
 
-def open_model(policy: str, dtype: str, device: str, *, quantise: str = "none", attention: str = "sdpa") -> Any:
+def open_model(
+    policy: str, dtype: str, device: str, *, quantise: str = "none", attention: str = "sdpa", section: str = "synth"
+) -> Any:
     """The policy's weights, in evaluation mode. `quantise` "nf4": 4-bit with double quantisation; `attention` "flex":
     FlexAttention."""
     import torch
@@ -48,16 +52,21 @@ def open_model(policy: str, dtype: str, device: str, *, quantise: str = "none", 
 
     transformers_logging.disable_progress_bar()
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    place = device_of(device, section)
+    if attention == "flex" and not place.startswith("cuda"):
+        raise SparkError(f"{section}.attention: 'flex' trains on a GPU only; set sdpa")
     if attention == "flex":
         options["attn_implementation"] = "flex_attention"
     if quantise == "nf4":
-        options |= _four_bit(options["dtype"], device)
+        options |= _four_bit(options["dtype"], place)
         return _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, **options)).eval()
     model = _guarded(policy, lambda source: AutoModelForCausalLM.from_pretrained(source, **options))
     try:
-        return model.to(device_of(device)).eval()
+        return model.to(place).eval()
     except (RuntimeError, AssertionError) as fault:
-        raise SparkError(f"synth.device: '{device}' cannot be used ({_line(fault)}); set cpu, cuda or auto") from None
+        raise SparkError(
+            f"{section}.device: '{device}' cannot be used ({_line(fault)}); set cpu, cuda or auto"
+        ) from None
 
 
 def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
@@ -77,7 +86,7 @@ def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": config, "device_map": {"": device_of(device)}}
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

@@ -11,19 +11,22 @@ class Guards:
     def __init__(self, label: str, warn_kl: float, warn_collapse: float) -> None:
         self.label, self.warn_kl, self.warn_collapse = label, warn_kl, warn_collapse
         self.first_entropy: float | None = None
+        self.first_states = 0
         self.warned: set[str] = set()
 
-    def look(self, row: Mapping[str, Any]) -> list[str]:
-        """The new warnings that an update's row gives rise to, one line each."""
-        found = [self._collapse(row), self._drift(row)]
+    def look(self, row: Mapping[str, Any], states: int) -> list[str]:
+        """The new warnings that an update's row gives rise to, one line each; `states` that the update was over."""
+        found = [self._collapse(row, states), self._drift(row)]
         return [text for text in found if text]
 
-    def _collapse(self, row: Mapping[str, Any]) -> str | None:
+    def _collapse(self, row: Mapping[str, Any], states: int) -> str | None:
         bits = row.get("tool_entropy")
         if bits is None:
             return None
         if self.first_entropy is None:
-            self.first_entropy = bits
+            self.first_entropy, self.first_states = bits, states
+        if 2 * states < self.first_states:
+            return None  # the rest of an epoch: few states have few tools
         if bits >= self.warn_collapse * self.first_entropy:
             return None
         return self._once(

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from sparkctl.errors import SparkError
+
 ACTOR, CRITIC = "default", "critic"
 """Names of the adapters in the model; `default` is the one that peft saves at the folder's top."""
 VALUE_HEAD = "value_head.pt"
@@ -28,28 +30,38 @@ def with_lora(model: Any, settings: Any) -> Any:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    made = get_peft_model(_without_dropout(model), config, adapter_name=ACTOR)
+    try:
+        made = get_peft_model(_without_dropout(model), config, adapter_name=ACTOR)
+    except (ValueError, TypeError, RuntimeError) as fault:
+        first = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise SparkError(f"train.lora_targets: {settings.lora_targets!r} does not fit this model ({first})") from None
     if settings.critic == "value":
         made.add_adapter(CRITIC, config)
     return made
 
 
 def _without_dropout(model: Any) -> Any:
-    """Dropout off in every mode of the model: the ratio must be 1 where nothing has been learnt."""
+    """Dropout off in every mode of the model: the ratio must be 1 where nothing has been learnt. Some models keep it in
+    modules, others as numbers named for it that they hand to functions."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    if hasattr(model.config, "attention_dropout"):
-        model.config.attention_dropout = 0.0
-    for module in model.modules():
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if _drops(name) and isinstance(value, float):
+                setattr(module, name, 0.0)
+    for name, value in vars(model.config).items():
+        if _drops(name) and isinstance(value, float):
+            setattr(model.config, name, 0.0)
     return model
+
+
+def _drops(name: str) -> bool:
+    return "dropout" in name or "layerdrop" in name or name.endswith("_pdrop")
 
 
 def weights_of(model: Any, adapter: str) -> list[torch.nn.Parameter]:
     """The parameters of one adapter, in the model's order."""
-    return [p for name, p in model.named_parameters() if f".{adapter}." in name]
+    return [p for name, p in model.named_parameters() if f".{adapter}." in f"{name}."]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Data parallel training: every process holds the frozen model and takes its share of each update's forward passes.
 
-Only the adapters have gradients, a few megabytes: they are summed once per update. The launcher is accelerate's.
+Only the adapters have gradients, a few megabytes: they are summed once per update, through accelerate.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ class Ranks:
         self._state = PartialState(cpu=device == "cpu")
         self.first: bool = self._state.is_main_process
         self.processes: int = self._state.num_processes
+        self.device: str = str(self._state.device)
 
     def mine(self, parts: Sequence[T]) -> list[T]:
         """This process's share of the work."""
@@ -48,6 +49,10 @@ class Ranks:
         from accelerate.utils import gather_object
 
         return given if self.processes == 1 else list(gather_object(given))
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self._state.wait_for_everyone()
 
     @staticmethod
     def _sum(values: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ Old and reference log-probs are those of the frozen start and come with the acti
 model is held. Dropout is off throughout; the ratio is therefore 1 until the first update.
 """
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +13,15 @@ from typing import Any
 
 import torch
 
+from sparkctl.adapters import write_base
 from sparkctl.errors import SparkError
-from sparkctl.objective import checkpoints, critic, forward, lora, plan, reference
+from sparkctl.objective import agreement, checkpoints, critic, forward, lora, plan
 from sparkctl.objective.compose import objective
 from sparkctl.objective.guards import Guards
 from sparkctl.objective.packing import Batch, Packing, micro_batches
 from sparkctl.objective.ranks import Ranks
 from sparkctl.objective.trees import Tree
 
-AGREE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
-"""How far log-probs of trees and rows may differ, by precision: another order of summation, and no more."""
-_PACKINGS: tuple[Packing, ...] = ("tree", "rows")
 _NAMED = 5
 """Rollouts of a faulty batch that are named."""
 
@@ -43,6 +42,8 @@ class Job:
     """Folder that survives a kill; None: no checkpoints."""
     events: Path | None = None
     """Folder of TensorBoard's event files; None: none are written."""
+    base: Mapping[str, str] | None = None
+    """What is said beside the adapter of the model it belongs to."""
 
 
 @contextmanager
@@ -78,6 +79,12 @@ class _Training:
         settings = self.settings = self.job.settings
         self.label = f"train.{settings.name}"
         self.ranks = Ranks(self.plain.device.type)
+        if self.ranks.processes != settings.processes:
+            raise SparkError(
+                f"{self.label}: {self.ranks.processes} processes train together, and train.processes says {settings.processes}"
+            )
+        if self.job.events is not None:
+            _summary_writer()  # every process looks, so that all of them stop together
         torch.manual_seed(settings.seed)
         self.model = lora.with_lora(self.plain, settings)
         self.head = self._value_head()
@@ -98,7 +105,7 @@ class _Training:
     def _value_head(self) -> critic.ValueHead | None:
         if self.settings.critic != "value":
             return None
-        width = self.plain.config.get_text_config().hidden_size
+        width = self.plain.get_output_embeddings().weight.shape[1]  # where a model narrows its output: as narrow
         return critic.ValueHead(width).to(self.plain.device)
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
@@ -112,19 +119,24 @@ class _Training:
             for number, (epoch, trees) in enumerate(self.plan[begun:], begun + 1):
                 row = self._update(number, epoch, trees)
                 self.rows.append(row)
-                for line in self._warnings(row):
+                for line in self._warnings(row, _states(trees)):
                     self.tell(line)
                 events(row)
                 advance(1, _note(row))
                 if number % self.settings.checkpoint_every == 0 and number < len(self.plan):
                     self._checkpoint()
-        if self.ranks.first:
-            lora.save(self.model, self.head, self.job.folder, self.settings.policy)
+        self._save(self.job.folder)
         return self.rows
 
-    def _warnings(self, row: Row) -> list[str]:
+    def _save(self, folder: Path) -> None:
+        if self.ranks.first:
+            lora.save(self.model, self.head, folder, self.settings.policy)
+            if self.job.base is not None:
+                write_base(folder, self.job.base)
+
+    def _warnings(self, row: Row, states: int) -> list[str]:
         # Imitation moves as far as the data asks: only an objective with a trust region can leave it.
-        return self.guards.look(row) if self.ranks.first and self.settings.objective != "sft" else []
+        return self.guards.look(row, states) if self.ranks.first and self.settings.objective != "sft" else []
 
     def _update(self, number: int, epoch: int, trees: Sequence[Tree]) -> Row:
         share = plan.share_of_rate(number - 1, len(self.plan), self.settings.warmup)
@@ -143,7 +155,7 @@ class _Training:
 
     def accumulate(self, trees: Sequence[Tree]) -> Row:
         """Add the gradient of the mean loss over the states, in as many forward passes as fit; the update's figures."""
-        states = sum(len(tree.forks) for tree in trees)
+        states = _states(trees)
         parts = micro_batches(trees, self.settings.micro_batch_tokens, self.packing, whole=self._looks_across_steps)
         sums: dict[str, float] = dict.fromkeys(self._figures, 0.0)
         tools: list[torch.Tensor] = []
@@ -200,27 +212,15 @@ class _Training:
     # ---- checks, stops, checkpoints ----------------------------------------------------------------------------------
 
     def _check_packing(self) -> None:
-        """Fall back to rows where trees say something else: a model whose attention takes no mask of ours."""
-        if self.packing != "tree":
+        """Fall back to rows where trees say something else; all processes alike, or their shares would not add up."""
+        if self.packing != "tree" or self.rows:
             return
-        sample = micro_batches(self.plan[0][1], self.settings.micro_batch_tokens, "tree", whole=True)[0][:2]
-        try:
-            tree, rows = (self._logprobs(sample, packing) for packing in _PACKINGS)
-            apart = max(abs(a - b) for a, b in zip(tree, rows, strict=True))
-        except (RuntimeError, ValueError, TypeError, NotImplementedError) as fault:
-            apart, why = float("inf"), (str(fault).splitlines() or [type(fault).__name__])[0]
-        else:
-            why = f"log-probs differ by {apart:.2g}"
-        if not apart <= AGREE.get(tree_dtype(self.plain), AGREE[torch.bfloat16]):
+        apart, why = agreement.difference(self.model, self.job.trees)
+        fine = self.ranks.gathered([agreement.tolerated(self.model, apart)])
+        if not all(fine):
             self.packing = "rows"
-            self.tell(
-                f"{self.label}: warning: this model does not read packed trees ({why}); training on padded rows, "
-                f"several times slower; set train.packing = 'rows' to silence this"
-            )
-
-    def _logprobs(self, trees: Sequence[Tree], packing: Packing) -> list[float]:
-        found = reference.logprobs(self.model, trees, self.settings.micro_batch_tokens, packing, lambda n: None)
-        return [lp for tree in trees for fork in tree.forks for of in found[tree.rollout_id, fork.label] for lp in of]
+            if self.ranks.first:
+                self.tell(agreement.refusal(self.label, why if not fine[0] else "another process found a difference"))
 
     def _stop(self, number: int, trees: Sequence[Tree]) -> None:
         names = [tree.rollout_id for tree in trees]
@@ -228,8 +228,7 @@ class _Training:
         kept = ""
         if self.job.checkpoint is not None:
             good = self.job.checkpoint / checkpoints.LAST_GOOD
-            if self.ranks.first:
-                lora.save(self.model, self.head, good, self.settings.policy)
+            self._save(good)
             kept = f"; the adapter before it is kept in {good}"
         raise SparkError(
             f"{self.label}: the gradient of update {number} is not finite (rollouts {shown}); lower train.lr{kept}"
@@ -248,13 +247,13 @@ class _Training:
         state = checkpoints.read(self.job.checkpoint) if self.job.checkpoint else None
         if state is None:
             return
-        self.rows = list(state["rows"])
+        self.rows, self.packing = list(state["rows"]), state["packing"]
         with torch.no_grad():
             for name, weight in self._trained().items():
                 weight.copy_(state["weights"][name])
         self.optimiser.load_state_dict(state["optimiser"])
-        for row in self.rows:
-            self.guards.look(row)
+        for row, (_, trees) in zip(self.rows, self.plan, strict=False):
+            self.guards.look(row, _states(trees))
         if self.ranks.first:
             self.tell(f"{self.label}: going on after update {len(self.rows)} of {len(self.plan)}")
 
@@ -262,24 +261,25 @@ class _Training:
         """A context giving what writes a row to TensorBoard's event files."""
         if self.job.events is None or not self.ranks.first:
             return nullcontext(lambda row: None)
-        return _tensorboard(self.job.events)
+        return _tensorboard(self.job.events, len(self.rows))
 
 
-def tree_dtype(model: Any) -> torch.dtype:
-    """The precision that the model computes in."""
-    dtype: torch.dtype = model.dtype
-    return dtype
-
-
-@contextmanager
-def _tensorboard(folder: Path) -> Any:
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise SparkError(
             "train.tensorboard: needs the package tensorboard; pip install 'sparkctl[tensorboard]'"
         ) from None
-    with SummaryWriter(str(folder)) as writer:
+    return SummaryWriter
+
+
+@contextmanager
+def _tensorboard(folder: Path, done: int) -> Any:
+    """A context giving what writes a row; what an earlier training left there beyond `done` updates is dropped."""
+    if not done:
+        shutil.rmtree(folder, ignore_errors=True)
+    with _summary_writer()(str(folder), purge_step=done + 1 if done else None) as writer:
 
         def write(row: Row) -> None:
             for name, value in row.items():
@@ -287,6 +287,10 @@ def _tensorboard(folder: Path) -> Any:
                     writer.add_scalar(f"train/{name}", value, row["update"])
 
         yield write
+
+
+def _states(trees: Sequence[Tree]) -> int:
+    return sum(len(tree.forks) for tree in trees)
 
 
 def _note(row: Row) -> str:

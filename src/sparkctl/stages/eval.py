@@ -92,7 +92,7 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
     assert context.policy is not None
     adapter: Path | None = inputs.get("adapter")
     if adapter is not None:
-        check_base(adapter, settings)
+        check_base(adapter, settings, context.identity(settings.policy))
     policy = context.policy(adapter)
     runs = [_Run(r) for r in rollouts.live(inputs["eval_questions"], None, settings.samples)]
     for step in range(1, settings.steps + 1):

@@ -134,11 +134,18 @@ class Train(Settings):
 
     def identity(self) -> dict[str, Any]:
         """Parts that the objective does not use do not make it stale."""
-        unused: tuple[str, ...] = () if self.critic == "value" else _CRITIC
+        unused: tuple[str, ...] = ()
         if self.objective == "sft":
-            unused = _TERMS + _ADVANTAGE + _CRITIC + _GATE + _DRIFT
-        elif self.objective == "expected":
-            unused = _CRITIC + _GATE
+            unused += _TERMS + _ADVANTAGE + _DRIFT
+        if self.objective != "ppo":
+            unused += _GATE
+        if self.critic == "none":
+            unused += _CRITIC
+        if self.group == "none":
+            unused += ("baseline", "scale") if self.outcome_group == "none" else ("scale",)
+        unused += () if self.nudge else ("nudge", "nudge_cap")
+        unused += () if self.kl else ("kl", "kl_form")
+        unused += ("tau_pos", "tau_neg") if self.gate == "clip" else ()
         return {k: v for k, v in super().identity().items() if k not in unused}
 
     @model_validator(mode="after")
@@ -156,6 +163,7 @@ class Train(Settings):
                 self.objective == "expected" and not every,
                 'objective = "expected" sums over the fork; set action = "all"',
             ),
+            (value and self.objective == "sft", 'critic = "value" needs objective = "ppo"'),
         ]
         if self.objective == "sft":
             return found
@@ -166,6 +174,8 @@ class Train(Settings):
             (every and self.min_score > 0, 'action = "all" compares with low scores; set min_score = 0'),
             (product and every, executed + 'set action = "selected"'),
             (product and self.group == "fork", executed + 'group = "fork" compares it with others'),
+            (product and self.outcome_group != "none", 'combine = "product" makes one reward, compared within group'),
+            (self.ratio == "sequence" and self.action != "selected", 'ratio = "sequence" needs action = "selected"'),
             (self.kl > 0 and self.kl_form == "fork" and not every, 'kl_form = "fork" needs action = "all"'),
             (self.scale == "std" and self.group == "none", 'scale = "std" needs a group'),
             (self.gate == "soft" and self.dual_clip is not None, 'gate = "soft" has no clip; leave dual_clip out'),
@@ -181,6 +191,10 @@ class Train(Settings):
         ]
 
 
+_Start = tuple[list[float] | None, int | None]
+"""Log-probs of an action's tokens under the frozen start, and how many tokens stood before them."""
+
+
 @dataclass
 class _Entry:
     """An action of a state: its tokens, reward and advantage; or why it is dropped."""
@@ -192,6 +206,7 @@ class _Entry:
     ids: list[int] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
     terms: rewards.Terms | None = None
+    reward: float = 0.0
     rarity: float = 0.0
     advantage: float = 0.0
     trained: bool = True
@@ -211,7 +226,7 @@ class _Entry:
         if self.dropped_because:
             return row | {"dropped_because": self.dropped_because, "trained_tokens": 0}
         row |= {"trained_tokens": len(self.ids), "advantage": self.advantage}
-        return row | (vars(self.terms) | {"reward": self.terms.local + self.terms.outcome} if self.terms else {})
+        return row | (vars(self.terms) | {"reward": self.reward} if self.terms else {})
 
 
 def run(inputs: Inputs, settings: Train, context: Context) -> Outputs:
@@ -261,9 +276,7 @@ def credited(inputs: Inputs, settings: Train, reader: tokens.Reader) -> list[_En
     found = {(s.rollout_id, s.step_idx): s for s in tokens.states(inputs, reader, settings.policy)}
     given = rollouts.mean_scores(inputs["scores"])
     # Without the reference there is no training, but an audit.
-    started = (
-        {rollouts.key_of(r): r["logprobs"] for r in inputs["reference"].to_pylist()} if "reference" in inputs else None
-    )
+    started = _started(inputs["reference"]) if "reference" in inputs else None
     outcomes = {name: rows[-1]["is_correct"] for name, rows in rollouts.by_rollout(inputs["steps"]).items()}
     entries: list[_Entry] = []
     for step in inputs["steps"].to_pylist():
@@ -282,6 +295,10 @@ def credited(inputs: Inputs, settings: Train, reader: tokens.Reader) -> list[_En
     return entries
 
 
+def _started(reference: pa.Table) -> dict[rollouts.CandidateKey, _Start]:
+    return {rollouts.key_of(row): (row["logprobs"], row["prompt_tokens"]) for row in reference.to_pylist()}
+
+
 @dataclass(frozen=True)
 class _Judged:
     """An executed step, its state's candidates and what they scored."""
@@ -289,7 +306,7 @@ class _Judged:
     step: Mapping[str, Any]
     state: tokens.State | None
     given: Mapping[rollouts.CandidateKey, float | None]
-    started: Mapping[rollouts.CandidateKey, list[float] | None] | None
+    started: Mapping[rollouts.CandidateKey, _Start] | None
     correct: bool | None
 
     def entries(self, settings: Train) -> list[_Entry]:
@@ -326,11 +343,11 @@ class _Judged:
         if self.started is None:
             return []
         rollout, step = self.step["rollout_id"], self.step["step_idx"]
-        start = self.started.get((rollout, step, action))
-        if start is None or len(start) != size:
+        start, before = self.started.get((rollout, step, action), (None, None))
+        if start is None or len(start) != size or before != len(self.state.prompt_ids if self.state else ()):
             raise SparkError(
-                f"reference: no log-probs of the {size} tokens of {rollout}, step {step}, {action}; give the table made "
-                f"from these candidates"
+                f"reference: no log-probs of the {size} tokens of {rollout}, step {step}, {action}, after their prompt; "
+                f"give the table made from these candidates and steps"
             )
         return start
 
@@ -352,10 +369,9 @@ class _Judged:
         weights = rewards.Weights(settings.quality, settings.rarity, settings.correctness)
         number, usage = ACTIONS.index(action), self.step["usage"]
         terms = rewards.terms(score, usage, number, correct, weights)
-        known = rewards.rarity(usage, number)
-        return _Entry(
-            self.step, action, None, self.state.prompt_ids, candidate.ids, start, terms, known, trained=trained
-        )
+        known, reward = rewards.rarity(usage, number), sum(rewards.combined(terms, settings.combine))
+        tokens = self.state.prompt_ids, candidate.ids, start
+        return _Entry(self.step, action, None, *tokens, terms, reward, known, trained=trained)
 
 
 def _drop_broken_rollouts(entries: Sequence[_Entry]) -> None:
@@ -385,7 +401,7 @@ def _dropped(entries: Sequence[_Entry]) -> str:
 
 def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
     """Write the advantages: what is known of all candidates within its group, and the outcome within its own."""
-    paid = [(e, *rewards.combined(e.terms, settings.combine)) for e in entries if e.terms]
+    paid = [(e, *rewards.combined(e.terms, settings.combine)) for e in entries if e.terms and not e.dropped_because]
     compared = [(e, local) for e, local, _ in paid if e.trained or settings.group == "fork"]
     _add_estimate(compared, settings.group, settings, settings.scale)
     if settings.combine == "product":
