@@ -34,6 +34,7 @@ class Judge:
         self.most_in_flight = 0
         self.begun: list[float] = []
         self.last: dict[str, Any] = {}
+        self.healed = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
@@ -51,7 +52,7 @@ class Judge:
         call = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
         self.asked[call] += 1
         case = json.loads(messages[1]["content"])
-        found = re.search(r"fault=(always_)?(\w+)", case["question"])
+        found = None if self.healed else re.search(r"fault=(always_)?(\w+)", case["question"])
         always, fault = (bool(found[1]), found[2]) if found else (False, "")
         if fault in CALLS and (always or self.asked[call] == 1):
             return await self._fail(request, fault)
@@ -79,6 +80,11 @@ class Judge:
         """GET /seen: everything that was counted."""
         names = ("asked", "paid", "in_flight", "most_in_flight", "begun", "last")
         return web.json_response({name: getattr(self, name) for name in names})
+
+    async def heal(self, request: web.Request) -> web.Response:
+        """POST /heal: nothing goes wrong any more, until it is told to forget."""
+        self.healed = True
+        return web.json_response({})
 
     async def forget(self, request: web.Request) -> web.Response:
         """POST /forget: start counting anew."""
@@ -125,6 +131,7 @@ async def serve(latency: float) -> None:
     app.router.add_post("/v1/chat/completions", judge.answer)
     app.router.add_get("/seen", judge.seen)
     app.router.add_post("/forget", judge.forget)
+    app.router.add_post("/heal", judge.heal)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

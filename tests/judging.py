@@ -38,7 +38,14 @@ class Server:
 
     def forget(self) -> None:
         """Count anew."""
-        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/forget", data=b"", timeout=60).close()
+        self._tell("forget")
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong."""
+        self._tell("heal")
+
+    def _tell(self, what: str) -> None:
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{what}", data=b"", timeout=60).close()
 
 
 @contextmanager

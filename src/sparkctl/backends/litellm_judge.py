@@ -148,6 +148,8 @@ class _Asking:
             disable_cooldowns=True,
         )
         self.router.set_custom_routing_strategy(self)
+        # Takes its book-keeping for choosing among deployments out of litellm's callbacks: a sixth of a call's time.
+        self.router.discard()
 
     async def async_get_available_deployment(self, model: str, *args: Any, **kwargs: Any) -> Any:
         """The Router asks for this before each try: so retries keep to the pace as well."""
@@ -161,7 +163,6 @@ class _Asking:
         """Give back the connections; those of a closed event loop would be found by the next."""
         from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
-        self.router.discard()
         await close_litellm_async_clients()
         self.judge.litellm.in_memory_llm_clients_cache.flush_cache()
 
@@ -222,9 +223,10 @@ class _Asking:
         )
 
     def _cost(self, response: Any) -> float | None:
-        if self.judge.price is None or self.judge.price == FREE:
-            return None if self.judge.price is None else 0.0
-        return float(self.judge.litellm.completion_cost(completion_response=response, model=self.judge.model))
+        if self.judge.price is None:
+            return None
+        # The Router's litellm has worked it out already, cached prompts considered.
+        return 0.0 if self.judge.price == FREE else response._hidden_params["response_cost"]
 
     def _failure(self, fault: Exception) -> str:
         """What went wrong in one line, without keys, and the same each time; or a SparkError if it will befall all."""
