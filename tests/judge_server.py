@@ -81,6 +81,10 @@ class Judge:
         names = ("asked", "paid", "in_flight", "most_in_flight", "begun", "last")
         return web.json_response({name: getattr(self, name) for name in names})
 
+    async def count(self, request: web.Request) -> web.Response:
+        """GET /count: how many calls were paid."""
+        return web.json_response(self.paid.total())
+
     async def heal(self, request: web.Request) -> web.Response:
         """POST /heal: nothing goes wrong any more, until it is told to forget."""
         self.healed = True
@@ -130,6 +134,7 @@ async def serve(latency: float) -> None:
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", judge.answer)
     app.router.add_get("/seen", judge.seen)
+    app.router.add_get("/count", judge.count)
     app.router.add_post("/forget", judge.forget)
     app.router.add_post("/heal", judge.heal)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)

@@ -1,6 +1,7 @@
 """The judge's server in a process of its own, and what tests put to it."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -33,8 +34,15 @@ class Server:
 
     def seen(self) -> dict[str, Any]:
         """What the server counted."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen", timeout=60) as reply:
-            return dict(json.load(reply))
+        return dict(self._told("seen"))
+
+    def count(self) -> int:
+        """How many calls were paid."""
+        return int(self._told("count"))
+
+    def _told(self, what: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{what}", timeout=60) as reply:
+            return json.load(reply)
 
     def forget(self) -> None:
         """Count anew."""
@@ -67,6 +75,18 @@ def reached(server: Server) -> Iterator[None]:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield
+
+
+def command_line(args: list[str], environment: dict[str, str], log: str) -> None:
+    """`sparkctl ARGS`, in a process that was forked for it; what it says goes to a file."""
+    os.environ.update(environment)
+    sys.argv = ["sparkctl", *args]
+    with open(log, "a") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    from sparkctl.cli import main
+
+    main()
 
 
 def states(faults: list[str]) -> tuple[pa.Table, pa.Table]:
