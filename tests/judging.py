@@ -28,6 +28,11 @@ class Server:
     port: int
 
     @property
+    def url(self) -> str:
+        """Where chats are completed."""
+        return f"http://127.0.0.1:{self.port}/v1/chat/completions"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What leads litellm's openai provider there."""
         return {"OPENAI_API_BASE": f"http://127.0.0.1:{self.port}/v1", "OPENAI_API_KEY": KEY}

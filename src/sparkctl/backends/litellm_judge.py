@@ -209,7 +209,7 @@ class _Asking:
                 messages=list(messages),
                 temperature=request["temperature"],
                 max_tokens=request["max_tokens"],
-                **({"response_format": _format(request["tools"])} if self.has_schema else {}),
+                **({"response_format": answer_format(request["tools"])} if self.has_schema else {}),
             )
         except Exception as fault:  # litellm maps every provider's errors to its own many kinds; each is a failed call
             return Reply(None, self._failure(fault))
@@ -249,7 +249,8 @@ def _fault(reply: Reply, request: Request) -> str | None:
     return f"{found}; it was cut off at judge.max_tokens" if found and reply.body["finish"] == "length" else found
 
 
-def _format(tools: Sequence[str]) -> dict[str, Any]:
+def answer_format(tools: Sequence[str]) -> dict[str, Any]:
+    """OpenAI's `response_format` for an answer about these tools; litellm knows how other providers are told."""
     return {"type": "json_schema", "json_schema": {"name": "scores", "strict": True, "schema": schema(tools)}}
 
 
