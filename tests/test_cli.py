@@ -107,7 +107,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["judge", "--set", "judge.rpm=0"], "judge.rpm: Input should be greater than 0"),
         (["judge", "--set", "judge.budget=3"], "judge.budget: unknown setting; did you mean 'budget_usd'?"),
         (
-            ["train", "--set", "train.objective=expected"],
+            ["train", "--set", "train.variant.spark.objective=expected"],
             'train: objective = "expected" sums over the fork; set action',
         ),
         (["train", "--set", "train.micro_batch_tokens=0"], "train.micro_batch_tokens: Input should be greater than"),

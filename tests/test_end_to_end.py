@@ -33,11 +33,10 @@ def sparkctl(*args, data):
 
 
 def tables_of(data):
-    """Name in the run -> bytes, adapters included."""
-    files = [p for link in (data / "default").iterdir() for p in ([link] if link.is_file() else link.rglob("*"))]
-    return {
-        str(p.relative_to(data / "default")): p.read_bytes() for p in files if p.is_file() and p.name != "runs.jsonl"
-    }
+    """Name in the run -> bytes, adapters included; the log and the report, which tells the time, are no links."""
+    links = [link for link in (data / "default").iterdir() if link.is_symlink()]
+    files = [p for link in links for p in ([link] if link.is_file() else link.rglob("*"))]
+    return {str(p.relative_to(data / "default")): p.read_bytes() for p in files if p.is_file()}
 
 
 def log_of(data):
@@ -74,6 +73,22 @@ def test_a_second_run_makes_nothing_in_under_three_seconds(finished):
     assert again["made"] == []
     assert again["policies"] == first["policies"]
     assert min(times) < 3, times
+
+
+def test_a_run_ends_with_its_report_and_writes_it_only_when_something_changed(finished):
+    data, first = finished
+    page = data / "default" / "report.html"
+    assert first["report"] == str(page)
+    assert {p.name for p in (data / "default" / "report").iterdir()} >= {
+        "headline.parquet",
+        "headline.md",
+        "training.md",
+    }
+    before = page.stat().st_mtime_ns
+    shown = sparkctl("run", *SMALL, data=data)
+    assert shown.strip().splitlines()[-1] == f"Report: {page}"
+    assert "Policies on unseen questions" in shown
+    assert page.stat().st_mtime_ns == before
 
 
 def test_the_same_recipe_gives_the_same_bytes_elsewhere(finished, tmp_path):

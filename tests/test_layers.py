@@ -39,9 +39,11 @@ MAY_IMPORT = {
     "report": {"errors", "episode", "report"},
     "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},
-    "workbench": MIDDLE | {"store", "tokens", "stages", "pipeline", "progress", "report", "scoring", "tools", "wiring"},
+    "reporting": LOW | {"report", "store"},
+    "workbench": MIDDLE
+    | {"store", "tokens", "stages", "pipeline", "progress", "report", "reporting", "scoring", "tools", "wiring"},
     "__main__": {"cli"},
-    "cli": {"errors", "workbench", "report", "tables", "store"},
+    "cli": {"errors", "workbench", "report", "reporting", "tables", "store"},
 }
 
 

@@ -159,6 +159,13 @@ def test_singly_equal_requests_are_asked_once_and_keep_their_places(memory):
     assert watched == [(3, 3), (1, 0, None)]
 
 
+def test_singly_another_scope_does_not_share_replies(memory):
+    stream = Stream()
+    for scope in ("model a", "model b"):
+        ask(remembered_singly(stream, memory, scope, account="judge"), [1])
+    assert stream.calls == [[1], [1]]
+
+
 def test_what_was_paid_is_booked_with_the_reply_failures_too(memory):
     def port(requests, arrived):
         arrived(0, Reply({"y": 1}, None, 0.5))

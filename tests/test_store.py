@@ -157,3 +157,11 @@ def test_links_to_what_is_no_part_of_the_run_any_more_are_dropped(tmp_path):
         store.link(artifact, store.place(artifact, "a" * 64))
     store.unlink_all_but({"scores.1"})
     assert store.artifacts() == ["scores.1"]
+
+
+def test_a_line_of_the_log_that_a_kill_cut_short_is_left_out(tmp_path):
+    store = Store(tmp_path, "mine")
+    store.log(node="synth.1", seconds=1.5)
+    with (tmp_path / "mine" / "runs.jsonl").open("ab") as file:
+        file.write(b'{"at": 1, "no\xc3')
+    assert [record["node"] for record in store.records()] == ["synth.1"]

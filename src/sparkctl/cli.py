@@ -201,9 +201,33 @@ def run_command(
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Run everything: five rounds of synth, judge, select, then train, then eval."""
+    """Run everything: five rounds of synth, judge, select, then train, then eval; and write the report."""
     bench = _workbench(profile, run, sets, data, recipes)
-    _report(bench, bench.everything(), as_json)
+    _report(bench, bench.everything(), as_json, with_page=True)
+
+
+@app.command("report")
+def report_command(
+    runs: Annotated[list[str] | None, typer.Argument(help="Names of runs; default: default.")] = None,
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file; default: DATA/RUN/report.html.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what runs have shown as one HTML file, with its tables as Parquet and Markdown beside it."""
+    from sparkctl import reporting
+
+    path, found = reporting.report(data, runs or ["default"], out)
+    if as_json:
+        _print({"report": str(path), "runs": {of.run.name: of.as_json() for of in found}}, True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    console = Console()
+    for of in found:
+        terminal.verdicts(console, of.run)
+    console.print(f"Report: {path}", soft_wrap=True)
 
 
 @app.command("score")
@@ -351,11 +375,11 @@ def gc_command(
     print(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", file=sys.stderr)
 
 
-def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
-    """The tables a person wants to read after a run, or the same for a program."""
+def _report(bench: "Workbench", fates: list[Any], as_json: bool, *, with_page: bool = False) -> None:
+    """The tables a person wants to read after a run, or the same for a program; `with_page`: and the report as a file."""
     result = bench.result(fates)
     if as_json:
-        _print(result.as_json(), True)
+        _print(result.as_json() | ({"report": str(bench.report())} if with_page else {}), True)
         return
     from rich.console import Console
 
@@ -369,6 +393,8 @@ def _report(bench: "Workbench", fates: list[Any], as_json: bool) -> None:
     if bench.profile == "nano":
         console.print(terminal.NANO_SAYS)
     console.print(f"Files: {result.folder}")
+    if with_page:  # last, so that the figures are there already should the page fail
+        console.print(f"Report: {bench.report()}", soft_wrap=True)
 
 
 def _print(value: Any, as_json: bool) -> None:

@@ -72,9 +72,10 @@ class Store:
             file.write(json.dumps({"at": round(time.time(), 3)} | record) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """The run's log of wall times, oldest first."""
+        """The run's log of wall times, oldest first; a line that a kill cut short is left out."""
         path = self.run / "runs.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [record for line in lines if isinstance(record := _json(line), dict)]
 
     def garbage(self) -> list[Path]:
         """Artifacts that no run links to, and what a killed process left half written."""
@@ -87,6 +88,13 @@ class Store:
         for link in self.run.glob("[!.]*"):
             if link.is_symlink() and link.name not in kept:
                 link.unlink()
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _under_way(path: Path) -> bool:
@@ -134,6 +142,12 @@ def write_parquet(table: pa.Table, path: Path, provenance: dict[str, Any]) -> No
     footer = {_FOOTER: json.dumps(provenance, sort_keys=True).encode()}
     with _whole(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text to `path` in one move."""
+    with _whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:

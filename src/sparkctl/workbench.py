@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparkctl import pipeline, recipe, scoring, store, tables, wiring
+from sparkctl import pipeline, recipe, reporting, scoring, store, tables, wiring
 from sparkctl.errors import SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
@@ -244,6 +244,10 @@ class Workbench:
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
         return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run)
+
+    def report(self) -> Path:
+        """Where the report of this run is; it is written again only where something changed."""
+        return reporting.report_if_changed(self.store)
 
     def compare(self, a: str, b: str, resamples: int, seed: int) -> Comparison:
         """Two policies, each named by its file of answers or as a policy of this run."""

@@ -41,6 +41,17 @@ class Summary:
     """Action -> share of the choices; empty where none was made."""
     accuracy_by_category: dict[str, float]
 
+    def shown(self) -> dict[str, str]:
+        """The headline's cells for people: column -> text."""
+        (low, high), (least, most) = self.accuracy_ci, self.tool_entropy_ci
+        return {
+            "accuracy, %": f"{self.accuracy * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})",
+            "entropy, bits": f"{self.tool_entropy_bits:.2f} ({least:.2f}-{most:.2f})",
+            "no answer": str(self.unanswered),
+            "steps": f"{self.steps_per_question:.2f}",
+            "n": str(self.n),
+        }
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}

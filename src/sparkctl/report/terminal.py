@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from sparkctl.episode import ACTIONS
+from sparkctl.report import verdict
 from sparkctl.report.comparison import Comparison
+from sparkctl.report.material import Material
 from sparkctl.report.reliability import Reliability
 from sparkctl.report.scorecard import Scorecard
 from sparkctl.report.statistics import POINT
@@ -23,18 +25,24 @@ def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Accuracy and tool-choice entropy per policy, with 95 % intervals; it fits 80 columns."""
     table = Table(title="Policies on unseen questions (95 % intervals)", title_justify="left")
     table.add_column("policy", no_wrap=True)
-    for name in ("accuracy, %", "entropy, bits", "no answer", "steps", "n"):
+    for name in next((list(s.shown()) for s in summaries.values()), []):
         table.add_column(name, justify="right", no_wrap=True)
     for name, s in summaries.items():
-        table.add_row(
-            name,
-            f"{s.accuracy * 100:.1f} ({s.accuracy_ci[0] * 100:.1f}-{s.accuracy_ci[1] * 100:.1f})",
-            f"{s.tool_entropy_bits:.2f} ({s.tool_entropy_ci[0]:.2f}-{s.tool_entropy_ci[1]:.2f})",
-            str(s.unanswered),
-            f"{s.steps_per_question:.2f}",
-            str(s.n),
-        )
+        table.add_row(name, *s.shown().values())
     console.print(table)
+
+
+def verdicts(console: Console, run: Material) -> None:
+    """What a run shows: the headline table, and in plain words what follows from it or what is missing."""
+    console.print(f"Run {run.name}", markup=False)
+    if run.summaries:
+        headline(console, run.summaries)
+    found = verdict.verdicts(run)
+    said = [f"{v.question} {v.answer}. {v.because}" for v in found] or [verdict.no_verdict(run)]
+    if run.missing:
+        said.append(f"This run is not finished. Missing: {', '.join(run.missing)}.")
+    for line in [*said, *([NANO_SAYS] if run.is_nano else [])]:
+        console.print(line, markup=False, highlight=False)
 
 
 def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:

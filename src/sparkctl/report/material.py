@@ -1,0 +1,89 @@
+"""What a report is made of: one run's tables, what made them and how long it took, and the figures that several parts use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from sparkctl.errors import SparkError
+from sparkctl.report.comparison import Comparison, compare
+from sparkctl.report.summary import Summary, summarise
+
+BASE = "base"
+MAIN = "spark"
+"""The policy that the verdict is about, where a run has it."""
+RESAMPLES, SEED = 2000, 0
+_MADE_BY = {
+    "questions": "synth",
+    "candidates": "synth",
+    "scores": "judge",
+    "steps": "select",
+    "updates": "train",
+    "credit": "train",
+    "answers": "eval",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """One run. It may be half made: then some tables are not there."""
+
+    name: str
+    tables: Mapping[str, Mapping[str, pa.Table]]
+    """Table -> part (a step, a policy; '' where there is one alone) -> rows, at least one."""
+    files: Mapping[str, str]
+    """Artifact -> name of its file in the store, which ends in its key."""
+    provenance: Mapping[str, Mapping[str, Any]]
+    """Artifact -> what made it, as far as its footer says."""
+    records: list[dict[str, Any]]
+    """The log of wall times, oldest first."""
+
+    def parts(self, table: str) -> Mapping[str, pa.Table]:
+        """Part -> rows; empty where the run has no such table."""
+        return self.tables.get(table, {})
+
+    def joined(self, table: str) -> list[dict[str, Any]]:
+        """The rows of all parts."""
+        return [row for part in self.parts(table).values() for row in part.to_pylist()]
+
+    @property
+    def missing(self) -> list[str]:
+        """What a finished run has and this one has not, with the command that makes it."""
+        return [f"{name} (`sparkctl {by}` makes them)" for name, by in _MADE_BY.items() if not self.parts(name)]
+
+    @property
+    def is_nano(self) -> bool:
+        """Whether the embedded policy took part."""
+        return any(of.get("settings", {}).get("policy") == "nano" for of in self.provenance.values())
+
+    @property
+    def policies(self) -> list[str]:
+        """The evaluated and the trained ones, the base first: their order in tables, and by it their colour."""
+        names = {*self.parts("answers"), *self.parts("updates")}
+        return sorted(names, key=lambda name: (name != BASE, name))
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """Policy -> summary of its answers."""
+        answers = self.parts("answers")
+        return {name: summarise(answers[name]) for name in self.policies if name in answers}
+
+    @cached_property
+    def comparisons(self) -> dict[str, Comparison]:
+        """Policy -> how it differs from the base; without those that were not asked the same questions."""
+        answers = self.parts("answers")
+        found = {}
+        for name in self.summaries:
+            if name != BASE and BASE in answers:
+                try:
+                    found[name] = compare(answers[BASE], answers[name], (BASE, name), RESAMPLES, SEED)
+                except SparkError:
+                    continue  # the panel says that there is no comparison; the other figures stand
+        return found
+
+    @property
+    def main(self) -> str | None:
+        """The policy that the verdict is about."""
+        return MAIN if MAIN in self.comparisons else next(reversed(self.comparisons), None)
