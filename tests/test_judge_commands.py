@@ -1,14 +1,20 @@
 """What must hold of judging a run with a real HTTP judge: nothing is paid twice, money is bounded and said beforehand, what
 failed can be completed, keys are found nowhere. The policy and the tools are fakes; the judge is not."""
 
+import io
 import json
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
-from judging import KEY, reached, serving
+from judging import KEY, reached, serving, states
 from sparkctl import store, tables, wiring
 from sparkctl.errors import SparkError
+from sparkctl.report import terminal
+from sparkctl.report.reliability import reliability
 from sparkctl.workbench import Workbench
 from support import ROOT, question
 
@@ -191,3 +197,51 @@ def test_no_key_in_any_table_footer_log_memory_or_error(bench, tmp_path, capfd):
     texts += [json.dumps([f.read().to_pylist(), str(f.metadata.metadata)]).encode() for f in read]
     for part in (KEY, KEY[3:12], KEY[-8:]):
         assert not [t for t in texts if part.encode() in t]
+
+
+def test_an_estimate_of_files_is_printed_and_an_unknown_price_is_said_to_be_unknown(tmp_path):
+    questions, candidates = states(["", ""])
+    pq.write_table(questions, tmp_path / "q.parquet")
+    pq.write_table(candidates, tmp_path / "c.parquet")
+    command = [sys.executable, "-m", "sparkctl", "judge", "--estimate", "--data", str(tmp_path / "data")]
+    command += ["--read", f"questions={tmp_path / 'q.parquet'}", "--read", f"candidates={tmp_path / 'c.parquet'}"]
+    for model, said in (("openai/mine", "unknown"), ("gpt-4o", "0.0")):
+        done = subprocess.run(
+            [*command, "--set", f"judge.model={model}"], capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        row = next(line for line in done.stdout.splitlines() if line.startswith("│ 1 "))
+        assert row.count("unknown") == (2 if said == "unknown" else 0), row
+        assert said in row
+        assert row.split("│")[2].strip() == "2"
+    assert not (tmp_path / "data").exists()
+
+
+def printed(what, found):
+    """What a person sees in 100 columns."""
+    shown = io.StringIO()
+    what(Console(file=shown, width=100), found)
+    return shown.getvalue()
+
+
+def test_steps_without_candidates_are_said_and_the_sum_leaves_them_out():
+    made = {
+        "calls": 10,
+        "remembered": 2,
+        "prompt_tokens": 5000,
+        "answer_tokens": 2700,
+        "cost_usd": 0.5,
+        "most_usd": 2.0,
+    }
+    steps = [{"step": "1"} | made, {"step": "2"} | made, {"step": "3", "calls": None, "at_most_calls": 12}]
+    shown = printed(terminal.estimates, steps)
+    assert "at most 12" in shown
+    assert "not made yet" in shown
+    total = next(line for line in shown.splitlines() if line.startswith("│ all"))
+    assert [cell.strip() for cell in total.split("│")[2:8]] == ["20", "4", "10,000", "5,400", "1.00", "4.00"]
+
+
+def test_agreement_is_printed_and_what_cannot_be_said_is_not_a_number():
+    shown = printed(terminal.agreement, reliability({("a", 1): {"cot": 5.0}}, {("a", 1): {"cot": 5.0}}, 6.0))
+    assert "1 states scored again" in shown
+    assert next(line for line in shown.splitlines() if "alpha" in line).count("cannot be said") == 1
+    assert next(line for line in shown.splitlines() if "viable" in line).count("0.0%") == 1

@@ -43,8 +43,8 @@ class _Count:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds; None before anything was worked on."""
-        return (self.total - self.done) / self.rate if self.worked else None
+        """Seconds; None while so little is done that opening a model or a judge hides the rate."""
+        return (self.total - self.done) / self.rate if self.worked * 50 >= self.total else None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ be read, and a budget.
 
 import asyncio
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -116,7 +117,10 @@ class LitellmJudge:
 
     def __call__(self, requests: Sequence[Request], arrived: Arrived) -> None:
         """Ask all; `arrived(i, reply)` as each is answered, before another call takes its place."""
-        asyncio.run(self._ask_all(requests, arrived))
+        with warnings.catch_warnings():
+            # Ctrl-C leaves coroutines of litellm that had not begun; that is no news to who pressed it.
+            warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
+            asyncio.run(self._ask_all(requests, arrived))
 
     async def _ask_all(self, requests: Sequence[Request], arrived: Arrived) -> None:
         asking = _Asking(self, Purse(self.budget_usd, self.spent()))

@@ -207,8 +207,8 @@ def estimates(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     """Calls, tokens and dollars of judging, step by step, before anything is sent."""
     table = Table(title="What judging would take", title_justify="left")
     table.add_column("step", no_wrap=True)
-    for name in ("calls", "remembered", "prompt tokens", "answer tokens", "cost, $", "at most, $"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("calls", "remem- bered", "prompt tokens", "answer tokens", "cost, $", "at most, $"):
+        table.add_column(name, justify="right")
     sums = {name: [e[name] for e in found if e["calls"] is not None] for name in _SUMMED}
     for e in found:
         if e["calls"] is None:
