@@ -98,6 +98,14 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["judge", "--step", "9"], "judge: '9' is not one of them; this recipe has: 1, 2, 3, 4, 5"),
         (["judge", "--read", "candidates=x", "--write", "y"], "judge: needs --read questions=FILE"),
         (["judge", "--stpe", "9"], "No such option"),
+        (["judge", "--estimate", "--retry-failed"], "judge: --estimate, --reliability and --retry-failed are three"),
+        (
+            ["judge", "--retry-failed", "--read", "questions=x"],
+            "judge: --reliability and --retry-failed are about the run",
+        ),
+        (["judge", "--estimate", "--write", "x"], "--estimate writes nothing"),
+        (["judge", "--set", "judge.rpm=0"], "judge.rpm: Input should be greater than 0"),
+        (["judge", "--set", "judge.budget=3"], "judge.budget: unknown setting; did you mean 'budget_usd'?"),
         (
             ["train", "--set", "train.variant.spark.objective=expected"],
             'train: objective = "expected" sums over the fork; set action',

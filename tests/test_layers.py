@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE
-    | {"store", "tokens", "stages", "pipeline", "progress", "report", "reporting", "scoring", "tools"},
+    | {"store", "tokens", "stages", "pipeline", "progress", "report", "reporting", "scoring", "tools", "wiring"},
     "__main__": {"cli"},
     "cli": {"errors", "workbench", "report", "reporting", "tables", "store"},
 }

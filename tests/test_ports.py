@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkctl.errors import SparkError
-from sparkctl.ports import Memory, Reply, lazy, remembered
+from sparkctl.ports import Memory, Reply, lazy, remembered, remembered_singly
 
 
 class Echo:
@@ -124,3 +124,56 @@ def test_two_processes_may_share_the_file(tmp_path):
     assert sqlite3.connect(tmp_path / "m.sqlite").execute("PRAGMA journal_mode").fetchone() == ("wal",)
     one.close()
     two.close()
+
+
+class Stream(Echo):
+    """Gives the replies one by one, the last request first; stops at the `dies_at`-th."""
+
+    def __call__(self, requests, arrived):
+        for i in reversed(range(len(requests))):
+            arrived(i, super().__call__(requests[i : i + 1])[0])
+
+
+def singly(port, memory, **kwargs):
+    return remembered_singly(port, memory, "s", account="judge", **kwargs)
+
+
+def test_singly_each_reply_is_kept_as_it_comes(memory):
+    stream = Stream(dies_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        ask(singly(stream, memory), [1, 2, 3, 4])
+    assert stream.calls == [[4], [3]]
+    stream.dies_at = None
+    assert ask(singly(stream, memory), [1, 2, 3, 4]) == [1, 2, 3, 4]
+    assert stream.calls == [[4], [3], [2], [1]]
+
+
+def test_singly_equal_requests_are_asked_once_and_keep_their_places(memory):
+    stream, watched = Stream(failing=[2]), []
+    port = singly(stream, memory, watch=lambda *seen: watched.append(seen))
+    assert ask(port, [1, 2, 1, 3, 2]) == [1, "no", 1, 3, "no"]
+    assert stream.calls == [[3], [2], [1]]
+    assert watched == [(1, 0, 0.5), (2, 0, None), (2, 0, 0.5)]
+    watched.clear()
+    assert ask(port, [1, 2, 1, 3]) == [1, "no", 1, 3]
+    assert watched == [(3, 3), (1, 0, None)]
+
+
+def test_singly_another_scope_does_not_share_replies(memory):
+    stream = Stream()
+    for scope in ("model a", "model b"):
+        ask(remembered_singly(stream, memory, scope, account="judge"), [1])
+    assert stream.calls == [[1], [1]]
+
+
+def test_what_was_paid_is_booked_with_the_reply_failures_too(memory):
+    def port(requests, arrived):
+        arrived(0, Reply({"y": 1}, None, 0.5))
+        arrived(1, Reply(None, "not JSON", 0.25))
+        arrived(2, Reply({"y": 3}, None, None))
+
+    assert memory.paid("judge") == 0.0
+    ask(singly(port, memory), [1, 2, 3])
+    assert (memory.paid("judge"), memory.paid("another")) == (0.75, 0.0)
+    ask(remembered(Echo(), memory, "policy", chunk=2), [1, 2])
+    assert memory.paid("judge") == 0.75, "a policy is not booked on the judge"

@@ -82,10 +82,57 @@ def _part(step: int | None, policy: str | None = None) -> str | None:
 
 for _name, _doc in {
     "synth": "Let the policy write a thought and nine candidates per step.",
-    "judge": "Let the judge score every candidate 0-10.",
     "select": "Take one viable candidate per step, rare tools first, and run its tool.",
 }.items():
     app.command(_name)(_stage_command(_name, _doc))
+
+
+@app.command("judge")
+def judge_command(
+    profile: Profile = "nano",
+    run: Run = "default",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    step: Step = None,
+    read: Reads = None,
+    write: Writes = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say calls, tokens and cost; nothing is sent.")] = False,
+    reliability: Annotated[
+        int | None, typer.Option("--reliability", min=1, help="Score N states again, and say how well that agrees.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what failed, and for nothing else.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the judge score every candidate 0-10."""
+    if estimate + (reliability is not None) + retry_failed > 1:
+        raise SparkError("judge: --estimate, --reliability and --retry-failed are three commands; give one")
+    if (write and estimate) or ((read or write) and (reliability is not None or retry_failed)):
+        raise SparkError("judge: --reliability and --retry-failed are about the run; --estimate writes nothing")
+    bench, part = _workbench(profile, run, sets, data, recipes), _part(step)
+    if estimate:
+        _show("estimates", bench.judge_estimates(part, read or []), as_json)
+    elif reliability is not None:
+        found = bench.judge_reliability(part, reliability)
+        _show("agreement", found.as_json() if as_json else found, as_json)
+    elif retry_failed:
+        _print(bench.stage("judge", part, retry_failed=True), as_json)
+    else:
+        _print(_done(bench, "judge", part, read, write), as_json)
+
+
+def _show(what: str, found: Any, as_json: bool) -> None:
+    """Print JSON for programs, else with the function of that name in report/terminal.py."""
+    if as_json:
+        _print(found, True)
+        return
+    from rich.console import Console
+
+    from sparkctl.report import terminal
+
+    getattr(terminal, what)(Console(), found)
 
 
 @app.command("train")

@@ -367,6 +367,13 @@ def _short(value: Any) -> str:
 
 # ---- make ------------------------------------------------------------------------------------------------------------
 
+Again = Callable[[Node, dict[str, Path]], bool]
+
+
+def never(node: Node, outputs: dict[str, Path]) -> bool:
+    """Nothing that is up to date is run again."""
+    return False
+
 
 @dataclass(frozen=True)
 class Maker:
@@ -380,6 +387,10 @@ class Maker:
     warn: Callable[[str], None] = lambda line: None
     calls: Counter[str] = field(default_factory=Counter)
     """Calls of the node under way: `asked`, and `remembered`."""
+    costs: list[float | None] = field(default_factory=list)
+    """What each call of the node under way cost, in US dollars; None where that is unknown."""
+    again: Again = never
+    """Whether a node that is up to date is run again, on top of what memory holds."""
 
     def make(self, graph: Sequence[Node]) -> list[Fate]:
         """Bring every node up to date, in order; what happened to each."""
@@ -396,19 +407,26 @@ class Maker:
         begun = time.monotonic()
         fate = _fate(node, places, self.store)
         outputs = _outputs(node, fate, self.store)
+        if not fate.runs and self.again(node, outputs):
+            fate = replace(fate, runs=True, why="some calls had failed")
         if fate.runs:
             self.calls.clear()
+            self.costs.clear()
             self._run(node, places, outputs, fate.made_of or {})
         for artifact, path in outputs.items():
             self.store.link(artifact, path)
         places |= outputs
         fate = replace(fate, seconds=time.monotonic() - begun)
         if fate.runs:
-            self.store.log(node=node.name, why=fate.why, seconds=round(fate.seconds, 3), **self.calls)
+            cost = {"cost_usd": None if None in self.costs else sum(filter(None, self.costs))} if self.costs else {}
+            self.store.log(node=node.name, why=fate.why, seconds=round(fate.seconds, 3), **self.calls, **cost)
         return fate
 
     def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path], made_of: dict[str, Any]) -> None:
-        inputs = {name: _read(name, [places[a] for a in artifacts]) for name, artifacts in node.reads.items()}
+        inputs = {
+            name: read_input(name, [places[a] for a in artifacts], may_be_empty=True)
+            for name, artifacts in node.reads.items()
+        }
         inputs |= {name: stores.read_table(path, "questions") for name, path in node.files.items()}
         kept = self.store.checkpoint(node.name, digest(made_of))
         with self.run_stage(node.stage, node.settings, inputs, node.name, kept) as made:
@@ -434,6 +452,7 @@ class Maker:
                 learner=lambda: self.learner(settings, kept),
                 scratch=Path(scratch),
                 progress=self.progress,
+                warn=lambda line: self.warn(f"{label}: {line}"),
             )
             yield stage.run(inputs, settings, context)
 
@@ -446,10 +465,12 @@ class Maker:
         """A port that shows its progress and counts what memory spared."""
         advances: list[Advance] = []
 
-        def watch(n: int, known: int) -> None:
-            advances[-1](n)
+        def watch(n: int, known: int, cost_usd: float | None = 0.0) -> None:
             self.calls["asked"] += n - known
             self.calls["remembered"] += known
+            if cost_usd != 0.0:
+                self.costs.append(cost_usd)
+            advances[-1](n, _spent(self.costs), remembered=known)
 
         port = ports.lazy(lambda: open_port(watch))
 
@@ -459,6 +480,12 @@ class Maker:
                 return port(requests)
 
         return ask
+
+
+def _spent(costs: Sequence[float | None]) -> str:
+    """What was paid so far, as a person reads it; nothing for what is free."""
+    unknown = "; calls of unknown price" if None in costs else ""
+    return f"${sum(filter(None, costs)):.2f} spent{unknown}" if costs else ""
 
 
 def write(made: pa.Table | Path, table: str, path: Path, provenance: dict[str, Any]) -> None:
@@ -471,10 +498,6 @@ def write(made: pa.Table | Path, table: str, path: Path, provenance: dict[str, A
 
 def read_input(name: str, paths: Sequence[Path], *, may_be_empty: bool = False) -> Any:
     """An input given as files: a folder for an adapter, else tables of the contract, joined."""
-    return _read(name, paths, may_be_empty=may_be_empty)
-
-
-def _read(name: str, paths: Sequence[Path], *, may_be_empty: bool = True) -> Any:
     if name == "adapter":
         return paths[0]
     table = _TABLE_OF.get(name, name)

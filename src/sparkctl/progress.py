@@ -15,9 +15,36 @@ LINE_EVERY_S = 5.0
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
-    """`advance(n, note)` after n more of `total` are done; the note is shown beside. Writes to standard error only."""
+    """`advance(n, note, remembered=0)` after n more of `total` are done; the note is shown beside.
+
+    What was `remembered` took no time and says nothing of the rate. Writes to standard error only.
+    """
     with (_bar if sys.stderr.isatty() else _lines)(label, total) as advance:
         yield advance
+
+
+class _Count:
+    """How far the work is, how fast it goes, and how long it will take."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.begun = time.monotonic()
+        self.done = 0
+        self.worked = 0
+
+    def add(self, n: int, remembered: int) -> None:
+        self.done += n
+        self.worked += n - remembered
+
+    @property
+    def rate(self) -> float:
+        """Per second."""
+        return self.worked / max(time.monotonic() - self.begun, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds; None while so little is done that opening a model or a judge hides the rate."""
+        return (self.total - self.done) / self.rate if self.worked * 50 >= self.total else None
 
 
 @contextmanager
@@ -30,35 +57,41 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
         rich.TextColumn("{task.fields[rate]}"),
-        rich.TimeRemainingColumn(),
         rich.TextColumn("{task.fields[note]}"),
     )
-    begun, done = time.monotonic(), 0
+    count = _Count(total)
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, rate="", note="", visible=False)
 
-        def advance(n: int, note: str = "") -> None:
-            nonlocal done
-            done += n
-            taken = time.monotonic() - begun
-            bar.update(task, advance=n, visible=taken > QUIET_S, rate=f"{done / max(taken, 1e-9):.1f}/s", note=note)
+        def advance(n: int, note: str = "", *, remembered: int = 0) -> None:
+            count.add(n, remembered)
+            visible = time.monotonic() - count.begun > QUIET_S
+            bar.update(task, advance=n, visible=visible, rate=_pace(count), note=note)
 
         yield advance
 
 
 @contextmanager
 def _lines(label: str, total: int) -> Iterator[Advance]:
-    begun = time.monotonic()
-    last, done = begun + QUIET_S - LINE_EVERY_S, 0
+    count = _Count(total)
+    last = count.begun + QUIET_S - LINE_EVERY_S
 
-    def advance(n: int, note: str = "") -> None:
-        nonlocal last, done
-        done += n
+    def advance(n: int, note: str = "", *, remembered: int = 0) -> None:
+        nonlocal last
+        count.add(n, remembered)
         now = time.monotonic()
-        if now - last >= LINE_EVERY_S and done < total:
-            last, rate = now, done / (now - begun)
-            left = (total - done) / rate
+        if now - last >= LINE_EVERY_S and count.done < total:
+            last = now
             said = f"; {note}" if note else ""
-            print(f"{label}: {done}/{total} ({rate:.1f}/s, {left:.0f} s left){said}", file=sys.stderr, flush=True)
+            print(f"{label}: {count.done}/{total} ({_pace(count)}){said}", file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _pace(count: _Count) -> str:
+    left = "" if count.left_s is None else f", {_duration(count.left_s)} left"
+    return f"{count.rate:.1f}/s{left}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -18,7 +18,7 @@ Outputs = dict[str, pa.Table | Path]
 
 @contextmanager
 def _silent(label: str, total: int) -> Iterator[Advance]:
-    yield lambda n, note="": None
+    yield lambda n, note="", remembered=0: None
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Context:
     scratch: Path | None = None
     progress: Callable[[str, int], Any] = field(default=_silent)
     """`with progress(label, total) as advance: advance(n, note)`."""
+    warn: Callable[[str], None] = lambda line: None
+    """Says in one line what a user should know of a result that is there."""
 
 
 @dataclass(frozen=True)

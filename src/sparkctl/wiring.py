@@ -5,14 +5,13 @@ A scope names what answers: a policy by the bytes of its folder, a tool by its v
 
 import hashlib
 import json
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import models
 from sparkctl.ids import digest, digest_path
-from sparkctl.ports import Memory, Port, Reply, Request, Watch, lazy, remembered
+from sparkctl.ports import Memory, Port, Reply, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
 from sparkctl.tools.settings import Tools
 
@@ -24,7 +23,11 @@ TOOLS_VERSION = 1
 """Raised by hand when a tool starts to answer the same query differently."""
 RUBRIC_VERSION = 1
 """Raised by hand when the embedded judge starts to score the same case differently."""
+JUDGE_VERSION = 1
+"""Raised by hand when a judge is asked the same differently: schema, re-ask."""
 NANO_JUDGE = "nano/rubric"
+JUDGE_ACCOUNT = "judge"
+"""What judging is booked on in the memory of replies."""
 _WHOLE_FILE = 64 * 2**20
 _BLOCKS = 64
 
@@ -65,9 +68,9 @@ def engine_identity(settings: Any) -> dict[str, str]:
 
 
 def judge_identity(model: str, tools: Tools) -> dict[str, str]:
-    """What else decides the scores: the embedded judge runs the tools as they are set."""
+    """What else decides the scores: how a judge is asked; the embedded one runs the tools as they are set."""
     if model != NANO_JUDGE:
-        return {}
+        return {"asked": str(JUDGE_VERSION)}
     return {"rubric": digest([RUBRIC_VERSION, corpus_identity(), tools.hits, tools.limit])}
 
 
@@ -121,26 +124,46 @@ def learner(settings: Any, **places: Any) -> Any:
 def judge_port(settings: Any, tools: Tools, memory: Memory, watch: Watch) -> Port:
     """The judge: any litellm model; "nano/rubric" is answered in this process."""
 
-    def open_port() -> Port:
+    def open_port() -> StreamingPort:
         from sparkctl.backends.litellm_judge import LitellmJudge
 
-        rubric = _rubric(tools) if settings.model == NANO_JUDGE else None
-        return LitellmJudge(concurrency=settings.concurrency, timeout_s=settings.timeout_s, rubric=rubric)
+        return LitellmJudge(
+            settings.model,
+            concurrency=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            retries=settings.retries,
+            rpm=settings.rpm,
+            tpm=settings.tpm,
+            budget_usd=settings.budget_usd,
+            spent=lambda: memory.paid(JUDGE_ACCOUNT),
+            rubric=_rubric(tools) if settings.model == NANO_JUDGE else None,
+        )
 
-    scope = digest(["judge", judge_identity(settings.model, tools)])
-    return remembered(lazy(open_port), memory, scope, chunk=settings.concurrency, watch=watch)
+    scope = judge_scope(settings.model, tools)
+    return remembered_singly(lazy(open_port), memory, scope, account=JUDGE_ACCOUNT, watch=watch)
+
+
+def judge_scope(model: str, tools: Tools) -> str:
+    """Under which a judge's replies are remembered."""
+    return digest(["judge", judge_identity(model, tools)])
+
+
+def judge_estimate(requests: list[Request], settings: Any, tools: Tools, memory: Memory) -> Any:
+    """(what is to be asked still, how many requests memory answers), with nothing sent or written."""
+    from sparkctl.backends import litellm_judge
+
+    scope = judge_scope(settings.model, tools)
+    named = {digest([scope, request]): request for request in requests}
+    known = memory.recall(list(named)) if memory.path.exists() else {}
+    missing = [request for name, request in named.items() if name not in known]
+    return litellm_judge.estimate(missing), len(requests) - len(missing)
 
 
 def _rubric(tools: Tools) -> Any:
     from sparkctl.nano import judge
 
-    box, one_at_a_time = _toolbox(tools.hits, tools.limit), threading.Lock()
-
-    def score(case: str) -> str:
-        with one_at_a_time:
-            return json.dumps(judge.score(json.loads(case), box))
-
-    return score
+    box = _toolbox(tools.hits, tools.limit)
+    return lambda case: json.dumps(judge.score(json.loads(case), box))
 
 
 def tools_port(settings: Tools, memory: Memory, watch: Watch) -> Port:

@@ -1,26 +1,29 @@
 """What the commands do, without a command line: one recipe, one run, one store, opened together."""
 
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sparkctl import pipeline, recipe, reporting, scoring, store, tables
+from sparkctl import pipeline, recipe, reporting, scoring, store, tables, wiring
 from sparkctl.errors import SparkError
-from sparkctl.pipeline import Fate, Maker, Node
+from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
 from sparkctl.report import comparison
 from sparkctl.report.audit import audit
 from sparkctl.report.comparison import Comparison
+from sparkctl.report.reliability import Reliability, Scores, reliability
 from sparkctl.report.scorecard import Scorecard, scorecard
 from sparkctl.report.summary import Summary, summarise
 from sparkctl.settings import checked
-from sparkctl.stages import train
+from sparkctl.stages import judge, train
 from sparkctl.store import Store
 from sparkctl.tokens import Reader
 from sparkctl.tools.settings import Tools
@@ -71,10 +74,72 @@ class Workbench:
         self.store.unlink_all_but({artifact for node in self.graph for artifact in node.writes.values()})
         return fates
 
-    def stage(self, name: str, part: str | None) -> list[Fate]:
-        """Bring the nodes of a stage up to date, and what they need. `part`: one step, or one policy."""
+    def stage(self, name: str, part: str | None, *, retry_failed: bool = False) -> list[Fate]:
+        """Bring the nodes of a stage up to date, and what they need. `part`: one step, or one policy.
+
+        `retry_failed`: judge tables in which calls failed are completed, under the same key: what succeeded is
+        remembered, what follows from them becomes stale by their bytes.
+        """
         targets = [node.name for node in self._nodes(name, part)]
-        return self._make(pipeline.needed_for(self.graph, targets))
+        again = _has_failures if retry_failed else pipeline.never
+        return self._make(pipeline.needed_for(self.graph, targets), again)
+
+    def judge_estimates(self, part: str | None, reads: Sequence[str]) -> list[dict[str, Any]]:
+        """For each step what judging it would take, nothing sent or made. Calls are None where the candidates are still
+        to be made; then there are no more than at the step before."""
+        nodes = self._nodes("judge", part)
+        if reads:
+            return [self._judge_estimate(nodes[0], self._inputs(nodes[0], reads))]
+        found: list[dict[str, Any]] = []
+        most: int | None = None
+        runs = {fate.node.name: fate.runs for fate in self.plan()}
+        for node in nodes:
+            if inputs := self._made_inputs(node):
+                found.append(self._judge_estimate(node, inputs if runs[node.name] else {}))
+                most = judge.calls(inputs["candidates"], node.settings)  # type: ignore[arg-type]
+            else:
+                found.append({"step": node.name.partition(".")[2], "calls": None, "at_most_calls": most})
+        return found
+
+    def _judge_estimate(self, node: Node, inputs: dict[str, Any]) -> dict[str, Any]:
+        requests = judge.requests(inputs, node.settings) if inputs else []  # type: ignore[arg-type]
+        memory = Memory(self.store.root / "memory.sqlite")
+        found, remembered = wiring.judge_estimate(requests, node.settings, self.tools, memory)
+        return {"step": node.name.partition(".")[2], "remembered": remembered} | asdict(found)
+
+    def _made_inputs(self, node: Node) -> dict[str, Any]:
+        """A node's inputs if all of them are up to date, else nothing."""
+        upstream = self._upstream(node.reads)
+        if any(fate.runs for fate in pipeline.explain(upstream, self.store)):
+            return {}
+        self._make(upstream)  # links them
+        return self._linked_inputs(node.reads)
+
+    def judge_reliability(self, part: str | None, n: int) -> Reliability:
+        """Score n states again, drawn over the steps, with the candidates in another order, and compare."""
+        self.stage("judge", part)
+        first = {
+            node.name: _scores(self.table("scores", node.name.partition(".")[2])) for node in self._nodes("judge", part)
+        }
+        states = [(name, state) for name, scores in first.items() for state in scores]
+        drawn = random.Random(0).sample(states, min(n, len(states)))
+        one: dict[tuple[str, int], Any] = {}
+        two: dict[tuple[str, int], Any] = {}
+        for node in self._nodes("judge", part):
+            if chosen := [state for name, state in drawn if name == node.name]:
+                one |= {state: first[node.name][state] for state in chosen}
+                two |= self._judged_again(node, chosen)
+        threshold = next(node.settings.threshold for node in self.graph if node.stage.name == "select")  # type: ignore[attr-defined]
+        return reliability(one, two, threshold)
+
+    def _judged_again(self, node: Node, states: list[tuple[str, int]]) -> Scores:
+        """Fresh scores of these states; they are remembered like all others."""
+        inputs = self._linked_inputs(node.reads)
+        rollouts = pc.is_in(inputs["candidates"]["rollout_id"], pa.array([rollout for rollout, _ in states]))
+        inputs["candidates"] = inputs["candidates"].filter(rollouts)
+        settings = node.settings.model_copy(update={"seed": node.settings.seed + 1})  # type: ignore[attr-defined]
+        with self._maker().run_stage(node.stage, settings, inputs, f"{node.name} again") as made:
+            return _scores(made["scores"])
 
     def _nodes(self, stage: str, part: str | None) -> list[Node]:
         nodes = [n for n in self.graph if n.stage.name == stage and (part is None or n.name == f"{stage}.{part}")]
@@ -108,22 +173,25 @@ class Workbench:
         date."""
         nodes = self._nodes("train", part)
         wanted = {name: parts for name, parts in nodes[0].reads.items() if name != "reference"}
-        makers = {artifact: node.name for node in self.graph for artifact in node.writes.values()}
-        upstream = pipeline.needed_for(self.graph, [makers[a] for artifacts in wanted.values() for a in artifacts])
+        upstream = self._upstream(wanted)
         ready = make or not any(fate.runs for fate in pipeline.explain(upstream, self.store))
         if ready:
             self._make(upstream)
         maker = self._maker()
         for node in nodes:
-            inputs = (
-                {
-                    n: pipeline.read_input(n, [self._linked(a) for a in parts], may_be_empty=True)
-                    for n, parts in wanted.items()
-                }
-                if ready
-                else {}
-            )
-            yield node, inputs, maker.learner(node.settings)
+            yield node, self._linked_inputs(wanted) if ready else {}, maker.learner(node.settings)
+
+    def _upstream(self, reads: dict[str, tuple[str, ...]]) -> list[Node]:
+        """The nodes that make these inputs, with all that they need."""
+        makers = {artifact: node.name for node in self.graph for artifact in node.writes.values()}
+        return pipeline.needed_for(self.graph, [makers[a] for artifacts in reads.values() for a in artifacts])
+
+    def _linked_inputs(self, reads: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+        """Inputs that are up to date, read."""
+        return {
+            name: pipeline.read_input(name, [self._linked(a) for a in parts], may_be_empty=True)
+            for name, parts in reads.items()
+        }
 
     def _linked(self, artifact: str) -> Path:
         found = self.store.linked(artifact)
@@ -193,11 +261,12 @@ class Workbench:
             return store.read_table(path, "answers")
         return self.table("answers", named)
 
-    def _make(self, graph: list[Node]) -> list[Fate]:
-        return self._maker(_tell).make(graph)
+    def _make(self, graph: list[Node], again: Again = pipeline.never) -> list[Fate]:
+        return self._maker(_tell, again).make(graph)
 
-    def _maker(self, tell: Any = lambda fate: None) -> Maker:
-        return Maker(self.store, Memory(self.store.root / "memory.sqlite"), self.tools, progress, tell, _warn)
+    def _maker(self, tell: Any = lambda fate: None, again: Again = pipeline.never) -> Maker:
+        memory = Memory(self.store.root / "memory.sqlite")
+        return Maker(self.store, memory, self.tools, progress, tell, _warn, again=again)
 
     def _inputs(self, node: Node, reads: Sequence[str]) -> dict[str, Any]:
         files: dict[str, list[Path]] = {}
@@ -210,6 +279,22 @@ class Workbench:
         if missing := [name for name in node.stage.reads if name not in files]:
             raise SparkError(f"{node.stage.name}: needs --read {missing[0]}=FILE")
         return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
+
+
+def _has_failures(node: Node, outputs: dict[str, Path]) -> bool:
+    """Whether a node is a judge's, and some of its calls failed."""
+    if node.stage.name != "judge":
+        return False
+    scores = store.read_table(next(iter(outputs.values())), "scores", may_be_empty=True)
+    return judge.incomplete(scores, node.settings)  # type: ignore[arg-type]
+
+
+def _scores(table: pa.Table) -> Scores:
+    """State -> action -> score."""
+    found: dict[tuple[str, int], dict[str, float | None]] = {}
+    for row in table.to_pylist():
+        found.setdefault((row["rollout_id"], row["step_idx"]), {})[row["tool_name"]] = row["score"]
+    return found
 
 
 def _variant(node: Node) -> str:

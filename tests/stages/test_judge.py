@@ -123,7 +123,10 @@ def test_the_judge_is_told_what_the_recipe_says(reference, shown):
 def test_candidates_are_shuffled_by_the_vote_and_lose_nothing():
     case = {"candidates": [{"tool_name": a} for a in ACTIONS]}
     orders = [
-        [c["tool_name"] for c in json.loads(judging.messages("r", case, seed)[1]["content"])["candidates"]]
+        [
+            c["tool_name"]
+            for c in json.loads(judging.messages("r", judging.shuffled(case, seed))[1]["content"])["candidates"]
+        ]
         for seed in (1, 2, 1)
     ]
     assert orders[0] == orders[2] != orders[1]

@@ -1,77 +1,311 @@
-"""The judge port: any litellm model, several calls in flight; the embedded rubric judge is a litellm provider too."""
+"""The judge port: any litellm model, several calls in flight; the embedded rubric judge is a litellm provider too.
 
+litellm's Router retries with back-off and waits as Retry-After says (up to a minute). What it does not do is here: never
+more in flight than set, requests and tokens per minute that wait instead of failing, one re-ask of an answer that cannot
+be read, and a budget.
+"""
+
+import asyncio
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
+from sparkctl.backends.limits import Pace, Purse
 from sparkctl.errors import SparkError
-from sparkctl.judging import unreadable
-from sparkctl.ports import Reply, Request
+from sparkctl.judging import asked_again, schema, unreadable
+from sparkctl.ports import Arrived, Reply, Request
 
 NANO_PROVIDER = "nano"
-RETRIES = 2
-"""Further tries of a call that failed, with back-off, by litellm."""
+BYTES_PER_TOKEN = 4
+"""Of English and JSON, roughly."""
+ANSWER_TOKENS = 30
+"""Tokens that a judge is expected to write per candidate: its name, a score, a short sentence."""
+EXTRA_TOKENS = 200
+"""Tokens of the chat's frame and of a re-ask's complaint, at most."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per token."""
+
+    prompt: float
+    answer: float
+
+    def of(self, prompt_tokens: float, answer_tokens: float) -> float:
+        """Dollars of one call."""
+        return prompt_tokens * self.prompt + answer_tokens * self.answer
+
+
+FREE = Price(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a list of calls will take. Dollars are None where litellm knows no price."""
+
+    calls: int
+    prompt_tokens: int
+    answer_tokens: int
+    """Expected; a judge that reasons at length writes more."""
+    cost_usd: float | None
+    most_usd: float | None
+    """With every answer as long as it may be; without re-asks."""
+
+
+def estimate(requests: Sequence[Request]) -> Estimate:
+    """Counted by litellm's tokenizer for the model; nothing is sent."""
+    litellm = _litellm()
+    litellm.disable_hf_tokenizer_download = True
+    counted = [litellm.token_counter(model=r["model"], messages=r["messages"]) for r in requests]
+    answers = [min(ANSWER_TOKENS * len(r["tools"]), r["max_tokens"]) for r in requests]
+    found = price(requests[0]["model"]) if requests else FREE
+    prompts, written, longest = sum(counted), sum(answers), sum(r["max_tokens"] for r in requests)
+    cost, most = (None if found is None else found.of(prompts, n) for n in (written, longest))
+    return Estimate(len(requests), prompts, written, cost, most)
+
+
+@cache  # and asked before a Router is made: to the Router a model without a price costs 0
+def price(model: str) -> Price | None:
+    """What litellm's list says that a model costs; None where it is not in it. The embedded judge is free."""
+    if model.startswith(f"{NANO_PROVIDER}/"):
+        return FREE
+    try:
+        known = _litellm().get_model_info(model)
+        return Price(known["input_cost_per_token"], known["output_cost_per_token"])
+    except Exception:  # litellm says by several kinds of error that it does not know a model
+        return None
 
 
 class LitellmJudge:
     """A port that asks a model for scores. A call that fails, or whose answer cannot be read, is a reply with its error."""
 
-    def __init__(self, *, concurrency: int, timeout_s: float, rubric: Callable[[str], str] | None = None) -> None:
-        # litellm asks the network for prices when it is imported, unless told to use its own list.
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        import litellm
-
-        litellm.suppress_debug_info = True
-        litellm.telemetry = False
+    def __init__(
+        self,
+        model: str,
+        *,
+        concurrency: int,
+        timeout_s: float,
+        retries: int = 0,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        budget_usd: float | None = None,
+        spent: Callable[[], float] = lambda: 0.0,
+        rubric: Callable[[str], str] | None = None,
+    ) -> None:
+        """`spent`: dollars that were paid before, for the budget."""
+        self.litellm = _litellm()
         if rubric is not None:
-            litellm.custom_provider_map = [{"provider": NANO_PROVIDER, "custom_handler": _provider(litellm, rubric)}]
-        self._litellm = litellm
-        self.timeout_s = timeout_s
-        self.concurrency = concurrency
-
-    def __call__(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request, in order: `content`, the model's answer as written."""
-        with ThreadPoolExecutor(self.concurrency) as threads:
-            return list(threads.map(self._ask, requests))
-
-    def _ask(self, request: Request) -> Reply:
-        try:
-            response = self._litellm.completion(
-                model=request["model"],
-                messages=request["messages"],
-                temperature=request["temperature"],
-                timeout=self.timeout_s,
-                num_retries=RETRIES,
+            provider = {"provider": NANO_PROVIDER, "custom_handler": _provider(self.litellm, rubric)}
+            self.litellm.custom_provider_map = [provider]
+        else:
+            _check_reachable(self.litellm, model)
+        self.model = model
+        self.price = price(model)
+        if budget_usd is not None and self.price is None:
+            raise SparkError(
+                f"judge.budget_usd: litellm knows no price of '{model}', so a budget cannot be kept; leave it out"
             )
-        except SparkError:
+        self.concurrency = concurrency
+        self.timeout_s = timeout_s
+        self.retries = retries
+        self.rates = (rpm, tpm)
+        self.budget_usd = budget_usd
+        self.spent = spent
+
+    def __call__(self, requests: Sequence[Request], arrived: Arrived) -> None:
+        """Ask all; `arrived(i, reply)` as each is answered, before another call takes its place."""
+        with warnings.catch_warnings():
+            # Ctrl-C leaves coroutines of litellm that had not begun; that is no news to who pressed it.
+            warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
+            asyncio.run(self._ask_all(requests, arrived))
+
+    async def _ask_all(self, requests: Sequence[Request], arrived: Arrived) -> None:
+        asking = _Asking(self, Purse(self.budget_usd, self.spent()))
+        todo = ((i, request) for i, request in enumerate(requests))
+        try:
+            # As many workers as may be in flight: each has one call at a time.
+            workers = [asking.work(todo, arrived) for _ in range(min(self.concurrency, len(requests)))]
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+        finally:
+            await asking.close()
+        for fault in ended:
+            if fault is not None:
+                raise fault
+
+
+class _Asking:
+    """One event loop's calls: the Router and the limits that they share."""
+
+    def __init__(self, judge: LitellmJudge, purse: Purse) -> None:
+        self.judge = judge
+        self.purse = purse
+        self.requests, self.tokens = (Pace(rate) for rate in judge.rates)
+        self.has_schema = judge.litellm.supports_response_schema(judge.model)
+        deployment = {"model": judge.model, "timeout": judge.timeout_s}
+        self.router = judge.litellm.Router(
+            model_list=[{"model_name": judge.model, "litellm_params": deployment}],
+            num_retries=judge.retries,
+            # There is no other deployment to turn to: a cooled-down one would only fail calls that could wait.
+            disable_cooldowns=True,
+        )
+        self.router.set_custom_routing_strategy(self)
+        # Takes its book-keeping for choosing among deployments out of litellm's callbacks: a sixth of a call's time.
+        self.router.discard()
+
+    async def async_get_available_deployment(self, model: str, *args: Any, **kwargs: Any) -> Any:
+        """The Router asks for this before each try: so retries keep to the pace as well."""
+        await self.requests.take()
+        return self.router.model_list[0]
+
+    get_available_deployment = None
+    """The Router's other door, for calls that do not wait; never used."""
+
+    async def close(self) -> None:
+        """Give back the connections; those of a closed event loop would be found by the next."""
+        from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+        await close_litellm_async_clients()
+        self.judge.litellm.in_memory_llm_clients_cache.flush_cache()
+
+    async def work(self, todo: Iterator[tuple[int, Request]], arrived: Arrived) -> None:
+        """Ask one after the other of what is left, until nothing is, or nothing can be."""
+        try:
+            for i, request in todo:
+                worst = self._worst(request)
+                await self.purse.hold(worst)
+                reply = await self._ask(request)
+                arrived(i, reply)
+                await self.purse.settle(worst, reply.cost_usd or 0.0)
+        except BaseException:
+            todo.close()  # type: ignore[attr-defined]  # the others end what they have in flight, and take no more
             raise
+
+    def _worst(self, request: Request) -> float:
+        """The most dollars that a request can cost: asked twice, with answers as long as they may be. No token is
+        shorter than a byte."""
+        prompt = sum(len(message["content"].encode()) for message in request["messages"]) + EXTRA_TOKENS
+        answer = request["max_tokens"]
+        return (self.judge.price or FREE).of(2 * prompt + answer, 2 * answer)
+
+    async def _ask(self, request: Request) -> Reply:
+        """One call, and one more that says what is wrong if the answer cannot be read."""
+        first = await self._call(request, request["messages"])
+        fault = _fault(first, request)
+        if first.body is None or fault is None:
+            return first
+        second = await self._call(request, asked_again(request["messages"], first.body["content"], fault))
+        # A call that failed has no price; the one before it has.
+        cost = None if first.cost_usd is None else first.cost_usd + (second.cost_usd or 0.0)
+        if second.body is None:
+            return Reply(None, f"{second.error}; asked again because {fault}", cost)
+        fault = _fault(second, request)
+        return Reply(None, f"{fault} (asked twice)", cost) if fault else replace(second, cost_usd=cost)
+
+    async def _call(self, request: Request, messages: Sequence[Any]) -> Reply:
+        expected = sum(len(m["content"]) for m in messages) / BYTES_PER_TOKEN + ANSWER_TOKENS * len(request["tools"])
+        await self.tokens.take(expected)
+        try:
+            response = await self.router.acompletion(
+                model=self.judge.model,
+                messages=list(messages),
+                temperature=request["temperature"],
+                max_tokens=request["max_tokens"],
+                **({"response_format": answer_format(request["tools"])} if self.has_schema else {}),
+            )
         except Exception as fault:  # litellm maps every provider's errors to its own many kinds; each is a failed call
-            return Reply(None, f"{type(fault).__name__}: {_line(fault)}")
+            return Reply(None, self._failure(fault))
+        usage = getattr(response, "usage", None)
+        self.tokens.add((usage.total_tokens if usage else expected) - expected)
         content = response.choices[0].message.content or ""
-        fault_found = unreadable(content, request["tools"])
-        cost = self._cost(response)
-        return Reply(None, fault_found, cost) if fault_found else Reply({"content": content}, None, cost)
+        return Reply(
+            {"content": content, "finish": response.choices[0].finish_reason},
+            None,
+            self._cost(response),
+        )
 
     def _cost(self, response: Any) -> float | None:
-        """The call's price in US dollars; None where litellm knows none. The embedded judge is free."""
-        if response._hidden_params.get("custom_llm_provider") == NANO_PROVIDER:
-            return 0.0
-        try:
-            return float(self._litellm.completion_cost(completion_response=response))
-        except Exception:  # an unknown model has no price; litellm says so by several kinds of error
+        if self.judge.price is None:
             return None
+        # The Router's litellm has worked it out already, cached prompts considered.
+        return 0.0 if self.judge.price == FREE else response._hidden_params["response_cost"]
+
+    def _failure(self, fault: Exception) -> str:
+        """What went wrong in one line, without keys, and the same each time; or a SparkError if it will befall all."""
+        kind = type(fault).__name__
+        if kind == "AuthenticationError":
+            # The provider's own words may hold the key, or part of it.
+            raise SparkError(f"judge.model '{self.judge.model}': {_missing_key(self.judge.litellm, self.judge.model)}")
+        if kind == "NotFoundError":
+            raise SparkError(f"judge.model '{self.judge.model}': the provider does not know it; {_line(fault)}")
+        if kind == "Timeout":
+            return "Timeout: no answer within judge.timeout_s"
+        return f"{kind}: {_line(fault)}"
+
+
+def _fault(reply: Reply, request: Request) -> str | None:
+    """Why an answer cannot be read."""
+    if reply.body is None:
+        return reply.error
+    found = unreadable(reply.body["content"], request["tools"])
+    return f"{found}; it was cut off at judge.max_tokens" if found and reply.body["finish"] == "length" else found
+
+
+def answer_format(tools: Sequence[str]) -> dict[str, Any]:
+    """OpenAI's `response_format` for an answer about these tools; litellm knows how other providers are told."""
+    return {"type": "json_schema", "json_schema": {"name": "scores", "strict": True, "schema": schema(tools)}}
+
+
+@cache
+def _litellm() -> Any:
+    # litellm asks the network for prices when it is imported, unless told to use its own list.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def _check_reachable(litellm: Any, model: str) -> None:
+    """Refuse what could only fail, call by call and retry by retry."""
+    try:
+        _, provider, _, _ = litellm.get_llm_provider(model)
+    except Exception:  # said by an error of many lines
+        raise SparkError(
+            f"judge.model '{model}': litellm knows no such provider; write PROVIDER/MODEL, such as openai/gpt-4o"
+        ) from None
+    # Without a key OpenAI's own client fails before it sends anything, and litellm takes that for a fault of the server.
+    if provider == "openai" and not os.environ.get("OPENAI_API_KEY"):
+        raise SparkError(f"judge.model '{model}': {_missing_key(litellm, model)}")
+
+
+def _missing_key(litellm: Any, model: str) -> str:
+    missing = litellm.validate_environment(model)["missing_keys"]
+    asked = f"set {' and '.join(missing)} in the environment" if missing else "check the key in the environment"
+    return f"the provider takes no calls without a valid key; {asked}"
 
 
 def _provider(litellm: Any, rubric: Callable[[str], str]) -> Any:
     class Nano(litellm.CustomLLM):
-        def completion(self, *args: Any, **kwargs: Any) -> Any:
+        async def acompletion(self, *args: Any, **kwargs: Any) -> Any:
             response = kwargs["model_response"]
-            response.choices[0].message.content = rubric(kwargs["messages"][-1]["content"])
+            response.choices[0].message.content = rubric(kwargs["messages"][1]["content"])
             return response
 
     return Nano()
 
 
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_SHORTEST_SECRET = 6
+
+
 def _line(fault: BaseException) -> str:
-    return (str(fault).strip().splitlines() or [""])[0][:300]
+    """The first line of an error, without litellm's prefixes and without any secret of the environment."""
+    text = (str(fault).strip().splitlines() or [""])[0].rpartition("Exception - ")[2]
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and any(word in name.upper() for word in _SECRET):
+            text = text.replace(value, f"({name})")
+    return text[:300]

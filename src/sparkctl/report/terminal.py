@@ -10,6 +10,7 @@ from sparkctl.episode import ACTIONS
 from sparkctl.report import verdict
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.material import Material
+from sparkctl.report.reliability import Reliability
 from sparkctl.report.scorecard import Scorecard
 from sparkctl.report.statistics import POINT
 from sparkctl.report.summary import Interval, Summary
@@ -200,3 +201,53 @@ def _signed(share: float) -> str:
 
 def _range(interval: Interval) -> str:
     return f"{_signed(interval[0])} to {_signed(interval[1])}"
+
+
+def estimates(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Calls, tokens and dollars of judging, step by step, before anything is sent."""
+    table = Table(title="What judging would take", title_justify="left")
+    table.add_column("step", no_wrap=True)
+    for name in ("calls", "remem- bered", "prompt tokens", "answer tokens", "cost, $", "at most, $"):
+        table.add_column(name, justify="right")
+    sums = {name: [e[name] for e in found if e["calls"] is not None] for name in _SUMMED}
+    for e in found:
+        if e["calls"] is None:
+            most = "" if e["at_most_calls"] is None else f"at most {e['at_most_calls']:,}"
+            table.add_row(e["step"], most, "not made yet")
+        else:
+            table.add_row(e["step"], *_estimated(e))
+    if len(found) > 1:
+        table.add_row("all", *_estimated({k: None if None in v else sum(v) for k, v in sums.items()}))
+    console.print(table)
+    console.print(
+        "Prompt tokens are counted; answers are expected at 30 tokens per candidate. At most: every answer as long as "
+        "judge.max_tokens allows, without re-asks of answers that cannot be read.",
+        soft_wrap=True,
+    )
+
+
+_SUMMED = ("calls", "remembered", "prompt_tokens", "answer_tokens", "cost_usd", "most_usd")
+
+
+def _estimated(e: Mapping[str, Any]) -> list[str]:
+    tokens = [f"{e[name]:,}" for name in _SUMMED[:4]]
+    return tokens + ["unknown" if e[name] is None else f"{e[name]:.2f}" for name in _SUMMED[4:]]
+
+
+def agreement(console: Console, found: Reliability) -> None:
+    """Whether a judge says the same twice."""
+    table = Table(title=f"{found.states} states scored again, in another order", title_justify="left")
+    table.add_column("measure", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_row("candidates scored both times", str(found.candidates))
+    table.add_row("candidates not scored in one pass", str(found.unscored))
+    table.add_row("Krippendorff's alpha (interval)", _number(found.alpha, "{:.3f}"))
+    table.add_row("mean shift, points (second less first)", _number(found.mean_shift, "{:+.2f}"))
+    table.add_row("mean absolute change, points", _number(found.mean_change, "{:.2f}"))
+    table.add_row(f"candidates that cross the threshold {found.threshold:g}", _number(found.crossed, "{:.1%}"))
+    table.add_row("states whose viable set changes", _number(found.viable_set_changed, "{:.1%}"))
+    console.print(table)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "cannot be said" if value is None else form.format(value)

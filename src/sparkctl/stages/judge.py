@@ -2,13 +2,16 @@
 
 reads   candidates of step t; questions; steps of the rounds before
 writes  scores: one row per candidate, in the order of the candidates
-asks    the judge: once per state and vote, for all candidates of the state
+asks    the judge: once per state and vote, for all candidates of the state, in an order shuffled anew each time
 
 As in the paper: 0-10 for nine candidates (SPaRK, extended abstract). One call for the nine of a state is ours.
 """
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
 from sparkctl import judging, rollouts, tables
@@ -22,7 +25,7 @@ from sparkctl.stage import Context, Inputs, Outputs, Stage
 class Judge(Settings):
     """What decides the scores."""
 
-    knobs: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s"})
+    knobs: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s", "retries", "rpm", "tpm", "budget_usd"})
 
     step: int = 1
     """Which step is judged, from 1. Set by the pipeline."""
@@ -36,26 +39,39 @@ class Judge(Settings):
     seed: int = 0
     prompt: str
     """The rubric, from judge.md."""
+    max_tokens: int = Field(2048, ge=1)
+    """Most tokens of one answer: the bound of what a call can cost."""
     concurrency: int = Field(16, ge=1)
-    """Knob: calls in flight at once."""
+    """Knob: calls in flight at once, never more."""
     timeout_s: float = Field(60.0, gt=0)
-    """Knob: seconds until a call is given up."""
+    """Knob: seconds until a try is given up."""
+    retries: int = Field(4, ge=0)
+    """Knob: further tries of a call that failed, with back-off, after what Retry-After says."""
+    rpm: float | None = Field(None, gt=0)
+    """Knob: most requests per minute, evenly spread; None: no limit."""
+    tpm: float | None = Field(None, gt=0)
+    """Knob: most tokens per minute, of prompts and answers; None: no limit."""
+    budget_usd: float | None = Field(None, ge=0)
+    """Knob: US dollars that all judging in this data folder may cost, what was paid before included; None: no limit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One state: its candidates' rows, and what the judge is shown of it; None where every candidate failed."""
+
+    group: list[dict[str, Any]]
+    shown: dict[str, Any] | None
+
+    def requests(self, settings: Judge) -> list[Request]:
+        """One per vote."""
+        return [_request(self.shown, self.group[0], vote, settings) for vote in range(settings.votes) if self.shown]
 
 
 def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
     """See the module's docstring."""
-    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
-    history = rollouts.by_rollout(inputs.get("steps"))
-    groups = rollouts.states(inputs["candidates"])
-    cases = [_case(group, questions, history, settings) for group in groups]
-    requests = [
-        _request(c, g, vote, settings)
-        for c, g in zip(cases, groups, strict=True)
-        for vote in range(settings.votes)
-        if c
-    ]
+    cases = read(inputs, settings)
     assert context.judge is not None
-    answered = context.judge(requests)
+    answered = context.judge([request for case in cases for request in case.requests(settings)])
     if answered and all(reply.error for reply in answered):
         # Stored, such a table would count as done; nothing can follow from it.
         raise SparkError(
@@ -63,11 +79,46 @@ def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
         )
     replies = iter(answered)
     rows: list[dict[str, Any]] = []
-    for group, shown in zip(groups, cases, strict=True):
-        votes = [next(replies) for _ in range(settings.votes)] if shown else []
-        asked = len(shown["candidates"]) if shown else 1
-        rows += [_row(candidate, votes, asked, settings) for candidate in group]
+    for case in cases:
+        votes = [next(replies) for _ in range(settings.votes)] if case.shown else []
+        asked = len(case.shown["candidates"]) if case.shown else 1
+        rows += [_row(candidate, votes, asked, settings) for candidate in case.group]
+    _tell_failures(answered, context)
     return {"scores": tables.from_rows("scores", rows)}
+
+
+def read(inputs: Inputs, settings: Judge) -> list[Case]:
+    """The states to judge, in the order of the candidates."""
+    questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
+    history = rollouts.by_rollout(inputs.get("steps"))
+    groups = rollouts.states(inputs["candidates"])
+    return [Case(group, _case(group, questions, history, settings)) for group in groups]
+
+
+def requests(inputs: Inputs, settings: Judge) -> list[Request]:
+    """What the judge would be asked, before memory is consulted."""
+    return [request for case in read(inputs, settings) for request in case.requests(settings)]
+
+
+def calls(candidates: pa.Table, settings: Judge) -> int:
+    """How many calls at most these candidates ask for."""
+    return len(rollouts.states(candidates)) * settings.votes
+
+
+def incomplete(scores: pa.Table, settings: Judge) -> bool:
+    """Whether some call failed, so that asking again may bring more votes."""
+    return any(votes < settings.votes for votes in scores["votes"].to_pylist())
+
+
+def _tell_failures(answered: list[Reply], context: Context) -> None:
+    """A failed call is a row with its error; that there are such rows must be seen."""
+    faults = Counter(reply.error for reply in answered if reply.error)
+    if faults:
+        fault, n = faults.most_common(1)[0]
+        context.warn(
+            f"{faults.total()} of {len(answered)} calls failed, {n} of them with: {fault}; what they asked about has no "
+            "score. `sparkctl judge --retry-failed` asks for these alone"
+        )
 
 
 def _case(
@@ -85,12 +136,13 @@ def _case(
     return judging.case(question, state.steps, thought, queries, settings.reference)
 
 
-def _request(shown: dict[str, Any], group: list[dict[str, Any]], vote: int, settings: Judge) -> Request:
-    seed = seed_of(settings.seed, group[0]["rollout_id"], group[0]["step_idx"], vote)
+def _request(shown: dict[str, Any], first: dict[str, Any], vote: int, settings: Judge) -> Request:
+    shown = judging.shuffled(shown, seed_of(settings.seed, first["rollout_id"], first["step_idx"], vote))
     return {
         "model": settings.model,
-        "messages": judging.messages(settings.prompt, shown, seed),
+        "messages": judging.messages(settings.prompt, shown),
         "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
         "tools": [candidate["tool_name"] for candidate in shown["candidates"]],
         "vote": vote,
     }
