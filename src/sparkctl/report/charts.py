@@ -26,7 +26,7 @@ _MARKERS = "os^DvPX*"
 _DASHES = ("-", "--", "-.", ":")
 _WIDTH = 5.6
 """Inches; the page scales it."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and takes the page's font
     "text.parse_math": False,
     "font.size": 10,
@@ -176,8 +176,8 @@ def _drawn(name: str, parts: Sequence[Any], height: float, labels: Sequence[str]
         for i, draw in enumerate(parts):
             draw(figure.add_subplot(len(parts), 1, i + 1))
         if legend:
-            place = {"loc": "upper left", "ncols": columns, "borderaxespad": 0, "columnspacing": 1.2}
-            figure.legend(list(legend.values()), list(legend), **place)
+            keys, names = list(legend.values()), list(legend)
+            figure.legend(keys, names, loc="upper left", ncols=columns, borderaxespad=0, columnspacing=1.2)
         return _inline(figure)
 
 
@@ -221,7 +221,7 @@ def _mark(i: int) -> str:
     return _MARKERS[i % len(_MARKERS)]
 
 
-def _dash(i: int) -> str:
+def _dash(i: int) -> Any:
     return _DASHES[i % len(_DASHES)]
 
 
