@@ -1,8 +1,8 @@
 """Requests per second of our judge against what the server gives to bare clients, in one run on loopback.
 
 Run: python benchmarks/judge_throughput.py [--calls 1000] [--in-flight 16] [--latency 0.2] [--json FILE]
-The server (tests/judge_server.py) is a process of its own and answers each call after `latency` seconds, as a hosted
-judge does (real ones take longer). Bare clients send the same bodies, read the JSON and do nothing else: httpx with one
+The server (tests/judge_server.py) is a process of its own and answers after `latency` seconds on average, evenly
+spread from half to one and a half of it (hosted judges take longer). Bare clients send the same bodies, read the JSON and do nothing else: httpx with one
 connection per call in flight (its shared pool is slow with many connections), and aiohttp. The ceiling is the faster
 of them. Ours is all that `sparkctl judge` does per call: litellm with its Router, schema, checks, price, memory on disk.
 """

@@ -56,7 +56,8 @@ class Judge:
         always, fault = (bool(found[1]), found[2]) if found else (False, "")
         if fault in CALLS and (always or self.asked[call] == 1):
             return await self._fail(request, fault)
-        await asyncio.sleep(self.latency)
+        # From half to one and a half of it, the same for the same call: with one latency for all, calls march in step.
+        await asyncio.sleep(self.latency * (0.5 + int(call[:4], 16) / 0xFFFF))
         self.paid[call] += 1
         spoilt = fault if fault in ANSWERS and (always or len(messages) == 2) else ""
         return web.json_response(completion(body, written(case, call, spoilt)))
@@ -148,6 +149,6 @@ async def serve(latency: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds until an answer")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(serve(parser.parse_args().latency))

@@ -245,8 +245,11 @@ def test_a_missing_key_or_provider_is_refused_before_anything_is_sent(monkeypatc
         LitellmJudge("no-such-provider/x", **QUICK)
 
 
-def test_one_judge_may_be_called_twice(server):
-    """Each call has an event loop of its own; connections of the one before must not be found."""
+def test_one_judge_may_be_called_again_and_again(server):
+    """Each call has an event loop of its own. litellm tells them apart by their place in memory, which may come again:
+    connections of the one before must not be found there."""
     judge = LitellmJudge(GPT, **QUICK)
-    first, second = ask(judge, requests("")), ask(judge, requests(""))
-    assert first == second
+    replies = [ask(judge, requests("")) for _ in range(3)]
+    assert replies == replies[:1] * 3
+    assert replies[0][0].error is None
+    assert judge.litellm.in_memory_llm_clients_cache.cache_dict == {}
