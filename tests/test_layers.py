@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "stage": {"ports", "settings"},
     "stages": MIDDLE
     | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
-    "backends": LOW | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "backends"},
+    "backends": LOW
+    | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "settings", "tools", "backends"},
     "report": {"errors", "episode", "report"},
     "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},

@@ -11,6 +11,10 @@ class Observation:
     ok: bool = True
 
 
+class ToolFailed(Exception):
+    """A call that came to nothing for a reason outside the query: network, service, time. Never remembered."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One entry of an offline corpus. `source` is the tool that holds it, such as `wikipedia`."""
