@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "sparkctl"
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
 LOW = {"errors", "ids"}
-MIDDLE = LOW | {"episode", "recipe", "settings", "tables", "ports"}
+MIDDLE = LOW | {"engines", "episode", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "adapters": {"errors"},
     "chat": {"errors", "episode"},
     "tokens": {"errors", "episode", "chat", "rollouts"},
+    "engines": {"settings"},
     "tables": {"errors", "episode", "recipe"},
     "ports": LOW,
     "store": LOW | {"tables"},
@@ -36,9 +37,21 @@ MAY_IMPORT = {
     "stages": MIDDLE
     | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
     "backends": LOW
-    | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "settings", "tools", "backends"},
+    | {
+        "adapters",
+        "episode",
+        "chat",
+        "judging",
+        "ports",
+        "progress",
+        "objective",
+        "engines",
+        "settings",
+        "tools",
+        "backends",
+    },
     "report": {"errors", "episode", "report"},
-    "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
+    "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE

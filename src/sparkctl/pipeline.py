@@ -97,7 +97,14 @@ _OWNED_ELSEWHERE = {
     "judge": {"step": "the round"},
     "select": {"step": "the round", "steps": "synth.steps", "tools": "tools.toml"},
     "train": _SHARED | {"descriptions": "tools.descriptions"},
-    "eval": _SHARED | {"engine": "synth.engine", "steps": "synth.steps", "tools": "tools.toml"},
+    "eval": _SHARED
+    | {
+        "engine": "synth.engine",
+        "vllm": "synth.vllm",
+        "litellm": "synth.litellm",
+        "steps": "synth.steps",
+        "tools": "tools.toml",
+    },
 }
 """Settings that a stage takes over from elsewhere: set under the wrong name they would be ignored without a word."""
 
@@ -265,7 +272,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
 
 
 def _eval_node(s: _Sections, name: str) -> Node:
-    engine = {k: s.synth[k] for k in ("engine",) if k in s.synth}
+    engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = s.eval | s.reader | engine | {"name": name, "steps": s.steps, "tools": s.tools}
     settings = checked(eval_stage.Eval, values, "eval")
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}

@@ -5,18 +5,22 @@ A scope names what answers: a policy by the bytes of its folder, a tool by its v
 
 import hashlib
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import models
+from sparkctl.engines import Asked
 from sparkctl.ids import digest, digest_path
 from sparkctl.ports import Memory, Port, Reply, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
 from sparkctl.tools.settings import Tools
 
-POLICY_CHUNK = 256
-"""Requests that are put to a policy and remembered together."""
+POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
+"""Requests that are put to a policy and remembered together. vLLM runs dry at the end of each, so its are large."""
+POLICY_ACCOUNT = "policy"
+"""What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 1
 """Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
 TOOLS_VERSION = 1
@@ -64,7 +68,9 @@ def corpus_identity() -> str:
 
 def engine_identity(settings: Any) -> dict[str, str]:
     """What else decides what a policy writes: its weights and tokenizer, and how the engine reads and samples."""
-    return {"model": policy_identity(settings.policy), "engine": f"{settings.engine} {ENGINE_VERSION}"}
+    served = [settings.litellm.model] if settings.engine == "litellm" and settings.litellm.model else []
+    engine = " ".join([settings.engine, str(ENGINE_VERSION), *served])
+    return {"model": policy_identity(settings.policy), "engine": engine}
 
 
 def judge_identity(model: str, tools: Tools) -> dict[str, str]:
@@ -84,40 +90,61 @@ def _documents() -> tuple[Any, ...]:
 def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watch) -> Port:
     """The policy, with a LoRA adapter or without."""
 
-    def open_port() -> Port:
-        return _engine(settings.policy, _precision(settings), settings.device, settings.batch_size, adapter)
+    def open_port() -> Callable[..., Any]:
+        return partial(_engine(settings), adapter=adapter)
 
     laid = digest_artifact(adapter) if adapter else None
     scope = digest(["policy", *_precision(settings), engine_identity(settings), laid])
-    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK, watch=watch)
+    if settings.engine == "litellm":
+        return remembered_singly(lazy(open_port), memory, scope, account=POLICY_ACCOUNT, watch=watch)
+    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK[settings.engine], watch=watch)
 
 
 def _precision(settings: Any) -> tuple[str, ...]:
     """(dtype,), and how the weights are quantised where they are."""
-    quantise = getattr(settings, "quantise", "none")
-    return (settings.dtype,) if quantise == "none" else (settings.dtype, quantise)
+    return (settings.dtype,) if settings.quantise == "none" else (settings.dtype, settings.quantise)
 
 
-_opened: dict[tuple[Any, ...], Port] = {}
-"""The engine opened last: the rounds of a run ask the same model."""
+_opened: dict[str, Any] = {}
+"""The engine opened last: the rounds of a run, and all adapters, ask the same model."""
 
 
-def _engine(policy: str, precision: tuple[str, ...], device: str, batch_size: int, adapter: Path | None) -> Port:
+def _engine(settings: Any) -> Any:
+    asked = settings.model_dump(mode="json", include=set(Asked.model_fields))
+    key = digest([policy_identity(settings.policy), asked])
+    if key not in _opened:
+        close_engine()  # first: two large models do not fit beside one another
+        _opened[key] = _open_engine(settings)
+    return _opened[key]
+
+
+def _open_engine(settings: Any) -> Any:
+    weights = {"dtype": settings.dtype, "quantise": settings.quantise}
+    if settings.engine == "vllm":
+        from sparkctl.backends.vllm_engine import VllmEngine
+
+        return VllmEngine(settings.policy, options=settings.vllm, **weights)
+    if settings.engine == "litellm":
+        from sparkctl.backends.served_engine import ServedEngine
+
+        return ServedEngine(settings.policy, settings.litellm)
     from sparkctl.backends.transformers_engine import TransformersEngine
 
-    key = (policy_identity(policy), precision, device, batch_size, adapter)
-    if key not in _opened:
-        _opened.clear()  # first: two large models do not fit beside one another
-        options = dict(zip(("dtype", "quantise"), precision, strict=False))
-        _opened[key] = TransformersEngine(policy, device=device, batch_size=batch_size, adapter=adapter, **options)
-    return _opened[key]
+    return TransformersEngine(settings.policy, device=settings.device, batch_size=settings.batch_size, **weights)
+
+
+def close_engine() -> None:
+    """Give up the policy model that is open, with its processes and memory."""
+    for engine in _opened.values():
+        engine.close()
+    _opened.clear()
 
 
 def learner(settings: Any, **places: Any) -> Any:
     """What trains the policy; the engine's own copy of it is given up first. `places`: see `Learner`."""
     from sparkctl.backends.learner import Learner
 
-    _opened.clear()
+    close_engine()
     return Learner(settings, identity=policy_identity(settings.policy), **places)
 
 

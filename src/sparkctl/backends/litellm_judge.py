@@ -5,14 +5,13 @@ more in flight than set, requests and tokens per minute that wait instead of fai
 be read, and a budget.
 """
 
-import asyncio
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from sparkctl.backends import calls
 from sparkctl.backends.limits import Pace, Purse
 from sparkctl.errors import SparkError
 from sparkctl.judging import asked_again, schema, unreadable
@@ -57,7 +56,7 @@ class Estimate:
 
 def estimate(requests: Sequence[Request]) -> Estimate:
     """Counted by litellm's tokenizer for the model; nothing is sent."""
-    litellm = _litellm()
+    litellm = calls.litellm()
     litellm.disable_hf_tokenizer_download = True
     counted = [litellm.token_counter(model=r["model"], messages=r["messages"]) for r in requests]
     answers = [min(ANSWER_TOKENS * len(r["tools"]), r["max_tokens"]) for r in requests]
@@ -73,7 +72,7 @@ def price(model: str) -> Price | None:
     if model.startswith(f"{NANO_PROVIDER}/"):
         return FREE
     try:
-        known = _litellm().get_model_info(model)
+        known = calls.litellm().get_model_info(model)
         return Price(known["input_cost_per_token"], known["output_cost_per_token"])
     except Exception:  # litellm says by several kinds of error that it does not know a model
         return None
@@ -96,7 +95,7 @@ class LitellmJudge:
         rubric: Callable[[str], str] | None = None,
     ) -> None:
         """`spent`: dollars that were paid before, for the budget."""
-        self.litellm = _litellm()
+        self.litellm = calls.litellm()
         if rubric is not None:
             provider = {"provider": NANO_PROVIDER, "custom_handler": _provider(self.litellm, rubric)}
             self.litellm.custom_provider_map = [provider]
@@ -117,23 +116,20 @@ class LitellmJudge:
 
     def __call__(self, requests: Sequence[Request], arrived: Arrived) -> None:
         """Ask all; `arrived(i, reply)` as each is answered, before another call takes its place."""
-        with warnings.catch_warnings():
-            # Ctrl-C leaves coroutines of litellm that had not begun; that is no news to who pressed it.
-            warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
-            asyncio.run(self._ask_all(requests, arrived))
+        calls.run(self._ask_all(requests, arrived))
 
     async def _ask_all(self, requests: Sequence[Request], arrived: Arrived) -> None:
         asking = _Asking(self, Purse(self.budget_usd, self.spent()))
-        todo = ((i, request) for i, request in enumerate(requests))
-        try:
-            # As many workers as may be in flight: each has one call at a time.
-            workers = [asking.work(todo, arrived) for _ in range(min(self.concurrency, len(requests)))]
-            ended = await asyncio.gather(*workers, return_exceptions=True)
-        finally:
-            await asking.close()
-        for fault in ended:
-            if fault is not None:
-                raise fault
+
+        async def work(todo: calls.Todo) -> None:
+            for i, request in todo:
+                worst = asking.worst(request)
+                await asking.purse.hold(worst)
+                reply = await asking.answer(request)
+                arrived(i, reply)
+                await asking.purse.settle(worst, reply.cost_usd or 0.0)
+
+        await calls.share_out(requests, self.concurrency, work)
 
 
 class _Asking:
@@ -144,13 +140,7 @@ class _Asking:
         self.purse = purse
         self.requests, self.tokens = (Pace(rate) for rate in judge.rates)
         self.has_schema = judge.litellm.supports_response_schema(judge.model)
-        deployment = {"model": judge.model, "timeout": judge.timeout_s}
-        self.router = judge.litellm.Router(
-            model_list=[{"model_name": judge.model, "litellm_params": deployment}],
-            num_retries=judge.retries,
-            # There is no other deployment to turn to: a cooled-down one would only fail calls that could wait.
-            disable_cooldowns=True,
-        )
+        self.router = calls.router(judge.model, judge.retries, timeout=judge.timeout_s)
         self.router.set_custom_routing_strategy(self)
         # Takes its book-keeping for choosing among deployments out of litellm's callbacks: a sixth of a call's time.
         self.router.discard()
@@ -163,34 +153,14 @@ class _Asking:
     get_available_deployment = None
     """The Router's other door, for calls that do not wait; never used."""
 
-    async def close(self) -> None:
-        """Give back the connections; those of a closed event loop would be found by the next."""
-        from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
-
-        await close_litellm_async_clients()
-        self.judge.litellm.in_memory_llm_clients_cache.flush_cache()
-
-    async def work(self, todo: Iterator[tuple[int, Request]], arrived: Arrived) -> None:
-        """Ask one after the other of what is left, until nothing is, or nothing can be."""
-        try:
-            for i, request in todo:
-                worst = self._worst(request)
-                await self.purse.hold(worst)
-                reply = await self._ask(request)
-                arrived(i, reply)
-                await self.purse.settle(worst, reply.cost_usd or 0.0)
-        except BaseException:
-            todo.close()  # type: ignore[attr-defined]  # the others end what they have in flight, and take no more
-            raise
-
-    def _worst(self, request: Request) -> float:
+    def worst(self, request: Request) -> float:
         """The most dollars that a request can cost: asked twice, with answers as long as they may be. No token is
         shorter than a byte."""
         prompt = sum(len(message["content"].encode()) for message in request["messages"]) + EXTRA_TOKENS
         answer = request["max_tokens"]
         return (self.judge.price or FREE).of(2 * prompt + answer, 2 * answer)
 
-    async def _ask(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply:
         """One call, and one more that says what is wrong if the answer cannot be read."""
         first = await self._call(request, request["messages"])
         fault = _fault(first, request)
@@ -239,10 +209,10 @@ class _Asking:
             # The provider's own words may hold the key, or part of it.
             raise SparkError(f"judge.model '{self.judge.model}': {_missing_key(self.judge.litellm, self.judge.model)}")
         if kind == "NotFoundError":
-            raise SparkError(f"judge.model '{self.judge.model}': the provider does not know it; {_line(fault)}")
+            raise SparkError(f"judge.model '{self.judge.model}': the provider does not know it; {calls.line(fault)}")
         if kind == "Timeout":
             return "Timeout: no answer within judge.timeout_s"
-        return f"{kind}: {_line(fault)}"
+        return f"{kind}: {calls.line(fault)}"
 
 
 def _fault(reply: Reply, request: Request) -> str | None:
@@ -256,17 +226,6 @@ def _fault(reply: Reply, request: Request) -> str | None:
 def answer_format(tools: Sequence[str]) -> dict[str, Any]:
     """OpenAI's `response_format` for an answer about these tools; litellm knows how other providers are told."""
     return {"type": "json_schema", "json_schema": {"name": "scores", "strict": True, "schema": schema(tools)}}
-
-
-@cache
-def _litellm() -> Any:
-    # litellm asks the network for prices when it is imported, unless told to use its own list.
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm
-
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    return litellm
 
 
 def _check_reachable(litellm: Any, model: str) -> None:
@@ -296,16 +255,3 @@ def _provider(litellm: Any, rubric: Callable[[str], str]) -> Any:
             return response
 
     return Nano()
-
-
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-_SHORTEST_SECRET = 6
-
-
-def _line(fault: BaseException) -> str:
-    """The first line of an error, without litellm's prefixes and without any secret of the environment."""
-    text = (str(fault).strip().splitlines() or [""])[0].rpartition("Exception - ")[2]
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST_SECRET and any(word in name.upper() for word in _SECRET):
-            text = text.replace(value, f"({name})")
-    return text[:300]

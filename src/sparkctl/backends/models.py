@@ -1,5 +1,6 @@
 """Opening a policy model: the embedded one, a folder, or a name on the hub; with a LoRA adapter where one is given."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,19 @@ def open_config(policy: str) -> Any:
     return _guarded(policy, lambda source: AutoConfig.from_pretrained(source))
 
 
+def open_generation_config(policy: str) -> Any:
+    """What the model's folder says of generation; what can be told from its configuration where it says nothing."""
+    from transformers import GenerationConfig
+
+    def load(source: str) -> Any:
+        try:
+            return GenerationConfig.from_pretrained(source)
+        except OSError:
+            return GenerationConfig.from_model_config(open_config(policy))
+
+    return _guarded(policy, load)
+
+
 def open_model(
     policy: str, dtype: str, device: str, *, quantise: str = "none", attention: str = "sdpa", section: str = "synth"
 ) -> Any:
@@ -65,7 +79,7 @@ def open_model(
         return model.to(place).eval()
     except (RuntimeError, AssertionError) as fault:
         raise SparkError(
-            f"{section}.device: '{device}' cannot be used ({_line(fault)}); set cpu, cuda or auto"
+            f"{section}.device: '{device}' cannot be used ({line_of(fault)}); set cpu, cuda or auto"
         ) from None
 
 
@@ -75,7 +89,7 @@ def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
         import bitsandbytes  # noqa: F401
     except Exception as fault:  # its native library may be missing, or be made for another machine
         raise SparkError(
-            f"train.quantise: 'nf4' needs bitsandbytes, which does not run here ({_line(fault)}); "
+            f"train.quantise: 'nf4' needs bitsandbytes, which does not run here ({line_of(fault)}); "
             f"pip install 'sparkctl[qlora]', or set train.quantise = 'none'"
         ) from None
     from transformers import BitsAndBytesConfig
@@ -96,7 +110,15 @@ def with_adapter(model: Any, folder: Path) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(folder)).eval()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as fault:
-        raise SparkError(f"{folder}: not an adapter of this base model ({_line(fault)})") from None
+        raise SparkError(f"{folder}: not an adapter of this base model ({line_of(fault)})") from None
+
+
+def adapter_rank(folder: Path) -> int:
+    """The rank of a LoRA adapter, or a SparkError that names the folder."""
+    try:
+        return int(json.loads((folder / "adapter_config.json").read_text())["r"])
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise SparkError(f"{folder}: not a LoRA adapter ({line_of(fault)})") from None
 
 
 def _guarded(policy: str, load: Any) -> Any:
@@ -107,9 +129,10 @@ def _guarded(policy: str, load: Any) -> Any:
         return load(source)
     except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
         raise SparkError(
-            f"synth.policy: model '{policy}' cannot be opened ({_line(fault)}); check the folder or name"
+            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name"
         ) from None
 
 
-def _line(fault: BaseException) -> str:
+def line_of(fault: BaseException) -> str:
+    """The first line of an error."""
     return (str(fault).strip().splitlines() or [type(fault).__name__])[0]

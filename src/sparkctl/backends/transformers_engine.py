@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from sparkctl import chat
 from sparkctl.backends import models
+from sparkctl.backends.completions import Prompt, completion, encoded, ends_of_turn, kept_before
+from sparkctl.errors import SparkError
 from sparkctl.ports import Reply, Request
 
-DECIMALS = 4
-"""Log-probs are kept to this many decimals: below that, batched float32 arithmetic is noise."""
 _ROOM = 32
 """Tokens that a cache grows by at once."""
 _PADDING = 1.25
@@ -115,44 +114,51 @@ class TransformersEngine:
         quantise: str = "none",
         device: str = "auto",
         batch_size: int = 512,
-        adapter: Path | None = None,
     ) -> None:
+        if quantise == "fp8":
+            raise SparkError("quantise: 'fp8' is done by vLLM only; set synth.engine = 'vllm', or nf4")
         self.tokenizer = models.open_tokenizer(policy)
-        model = models.open_model(policy, dtype, device, quantise=quantise)
-        self.model = models.with_adapter(model, adapter) if adapter else model
+        self.model = models.open_model(policy, dtype, device, quantise=quantise)
+        self._laid: Path | None = None
         self.batch_size = batch_size
         self._holds: dict[tuple[int, str], bool] = {}
         self.context = self.model.config.get_text_config().max_position_embeddings
-        eos = self.model.generation_config.eos_token_id
-        self.eos = set(eos if isinstance(eos, list) else [eos]) | {self.tokenizer.eos_token_id}
+        self.eos = ends_of_turn(self.tokenizer, self.model.generation_config)
 
-    def __call__(self, requests: Sequence[Request]) -> list[Reply]:
+    def __call__(self, requests: Sequence[Request], adapter: Path | None = None) -> list[Reply]:
         """One reply per request, in order: `completions`, each `{text, ids, logprobs, finish}`.
 
         `ids` and `logprobs` (natural log, temperature 1) cover the forced part, the sampled part and the end of turn;
         `text` is the sampled part without stop string or end of turn. A prompt too long for the model is an error.
+        `adapter`: a LoRA folder over the model.
         """
+        self._lay(adapter)
         prompts = [self._encode(request) for request in requests]
         fitting = [p for p in prompts if isinstance(p, _Prompt)]
         for batch in self._batches(fitting):
             self._generate(batch)
         return [self._reply(p) if isinstance(p, _Prompt) else p for p in prompts]
 
+    def close(self) -> None:
+        """Nothing to end: the memory is freed with the engine."""
+
+    def _lay(self, adapter: Path | None) -> None:
+        """Put this adapter, or none, over the model in place of what lies there."""
+        if adapter == self._laid:
+            return
+        if self._laid is not None:
+            self.model, self._laid = self.model.unload(), None
+        if adapter is not None:
+            self.model, self._laid = models.with_adapter(self.model, adapter), adapter
+
     def _encode(self, request: Request) -> _Prompt | Reply:
-        ids = chat.encode_chat(self.tokenizer, request["messages"])
-        for part in request["turn"]:
-            ids += part["ids"] if "ids" in part else chat.encode_text(self.tokenizer, part["text"])
-        forced = [chat.encode_text(self.tokenizer, text) for text in request["forced"]]
-        limit, longest = request["max_new_tokens"], max(map(len, forced))
-        if len(ids) + longest + limit > self.context:
-            return Reply(
-                None, f"prompt of {len(ids)} tokens and {longest + limit} new ones exceed the context of {self.context}"
-            )
-        draws = np.random.default_rng(request["seed"]).random((len(forced), limit))
-        sequences = [
-            _Sequence(f, request["stop"], limit, request["temperature"], d) for f, d in zip(forced, draws, strict=True)
-        ]
-        return _Prompt(ids, sequences)
+        prompt = encoded(self.tokenizer, request, self.context)
+        if not isinstance(prompt, Prompt):
+            return prompt
+        stop, limit, temperature = request["stop"], request["max_new_tokens"], request["temperature"]
+        draws = np.random.default_rng(request["seed"]).random((len(prompt.forced), limit))
+        sequences = [_Sequence(f, stop, limit, temperature, d) for f, d in zip(prompt.forced, draws, strict=True)]
+        return _Prompt(prompt.ids, sequences)
 
     def _batches(self, prompts: list[_Prompt]) -> list[list[_Prompt]]:
         """Prompts of like length and equally many continuations together, at most `batch_size` sequences each."""
@@ -223,7 +229,7 @@ class TransformersEngine:
 
     def _append(self, sequence: _Sequence, token: int, logprob: float) -> None:
         sequence.ids.append(token)
-        sequence.logprobs.append(round(logprob, DECIMALS) + 0.0)
+        sequence.logprobs.append(logprob)
         if len(sequence.ids) <= len(sequence.forced):
             return
         if token in self.eos or (sequence.stop and self._stopped(sequence)):
@@ -235,14 +241,9 @@ class TransformersEngine:
         """Whether a stop string has been written; it is cut off, with every token that reaches into it."""
         if not any(self._writes(sequence.ids[-1], stop[-1]) for stop in sequence.stop):
             return False
-        sampled = sequence.ids[len(sequence.forced) :]
-        text = self.tokenizer.decode(sampled)
-        found = [text.index(stop) for stop in sequence.stop if stop in text]
-        if not found:
+        kept = kept_before(self.tokenizer, sequence.ids[len(sequence.forced) :], sequence.stop)
+        if kept is None:
             return False
-        kept = len(sampled) - 1
-        while kept and len(self.tokenizer.decode(sampled[:kept])) > min(found):
-            kept -= 1
         del sequence.ids[len(sequence.forced) + kept :], sequence.logprobs[len(sequence.forced) + kept :]
         return True
 
@@ -256,15 +257,7 @@ class TransformersEngine:
         return Reply({"completions": [self._completion(s) for s in prompt.sequences]})
 
     def _completion(self, sequence: _Sequence) -> dict[str, Any]:
-        sampled = sequence.ids[len(sequence.forced) :]
-        said = sampled[:-1] if sampled and sampled[-1] in self.eos else sampled
-        return {
-            "text": self.tokenizer.decode(said),
-            "ids": sequence.ids,
-            "logprobs": sequence.logprobs,
-            "finish": sequence.finish,
-            "ended_turn": said != sampled,
-        }
+        return completion(self.tokenizer, self.eos, sequence.forced, sequence.ids, sequence.logprobs, sequence.finish)
 
 
 def _drawn(logits: torch.Tensor, sequences: Sequence[_Sequence]) -> torch.Tensor:

@@ -10,12 +10,13 @@ call, shown to the policy as an error; an answer that cannot be read is wrong, n
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from pydantic import Field
 
 from sparkctl import rollouts, tables
 from sparkctl.adapters import check_base
+from sparkctl.engines import Asked
 from sparkctl.episode import (
     COT,
     COT_OBSERVATION,
@@ -32,24 +33,15 @@ from sparkctl.episode import (
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.rollouts import Rollout
-from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
 
 
-class Eval(Settings):
-    """What decides the answers."""
-
-    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
+class Eval(Asked):
+    """What decides the answers. The base model, the engine, dtype, steps and prompt are those of synth.toml."""
 
     name: str = "base"
     """The policy's name in the answers table. Set by the pipeline."""
-    policy: str
-    """The base model. From synth.toml, like engine, dtype, steps and prompt."""
-    engine: Literal["transformers"] = "transformers"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    quantise: Literal["none", "nf4"] = "none"
-    """Of the base model's weights, as in train.toml."""
     any_precision: bool = False
     """Lay an adapter over a base in another precision than it was trained on."""
     steps: int = 5
@@ -61,10 +53,6 @@ class Eval(Settings):
     max_turn_tokens: int = Field(96, ge=1)
     seed: int = 0
     tools: Tools
-    batch_size: int = Field(512, ge=1)
-    """Knob: sequences generated at once."""
-    device: str = "auto"
-    """Knob: "cpu", "cuda", or "auto"."""
 
 
 @dataclass

@@ -7,30 +7,24 @@ asks    the policy: once for the thought, once for the nine inputs, which share 
 As in the paper: one thought, then 8 tools + CoT as candidates (SPaRK, extended abstract, "Method").
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from pydantic import Field
 
 from sparkctl import rollouts, tables
+from sparkctl.engines import Asked
 from sparkctl.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.rollouts import Rollout
-from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 
-class Synth(Settings):
+class Synth(Asked):
     """What decides the candidates. The question settings are read by the `questions` stage."""
-
-    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
 
     step: int = Field(1, ge=1)
     """Which step of the rollouts this round writes, from 1. Set by the pipeline."""
-    policy: str
-    """Folder or hub name of the policy model; "nano" is the embedded one."""
-    engine: Literal["transformers"] = "transformers"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     samples: int = Field(1, ge=1)
     """Rollouts per question."""
     temperature: float = Field(1.0, ge=0)
@@ -44,10 +38,6 @@ class Synth(Settings):
     """System prompt; `{tools}` becomes the list of actions."""
     descriptions: dict[str, str]
     """Action -> the line that the prompt says of it. From tools.toml."""
-    batch_size: int = Field(512, ge=1)
-    """Knob: sequences generated at once."""
-    device: str = "auto"
-    """Knob: "cpu", "cuda", or "auto"."""
 
 
 def run(inputs: Inputs, settings: Synth, context: Context) -> Outputs:

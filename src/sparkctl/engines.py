@@ -1,0 +1,62 @@
+"""What the stages that ask a policy (`synth`, `eval`) have in common: which model answers, and by which engine."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sparkctl.settings import Settings
+
+
+class Vllm(Settings):
+    """How vLLM runs on this machine; none of it decides what a model says."""
+
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one copy of the model."""
+    data_parallel: int = Field(1, ge=1)
+    """Copies of the model, each with a part of the prompts."""
+    gpu_memory: float = Field(0.9, gt=0, le=1)
+    """Share of a GPU's memory that vLLM takes."""
+    cpu_cache_gib: int = Field(2, ge=1)
+    """Memory for keys and values where vLLM is built for the CPU, GiB."""
+    max_model_len: int | None = Field(None, ge=1)
+    """Longest prompt and continuation, tokens; null: what the model can take."""
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Sequences written at once; null: vLLM's own choice."""
+    prefix_caching: bool = True
+    """Run what prompts have in common once: the nine candidates of a state share nearly all."""
+    eager: bool = False
+    """Compile nothing: starts faster, runs slower."""
+
+
+class Served(Settings):
+    """A model behind an OpenAI-compatible server that takes and gives token ids, such as `vllm serve`."""
+
+    api_base: str = "http://127.0.0.1:8000/v1"
+    model: str | None = None
+    """The name it is served under; null: the policy's."""
+    concurrency: int = Field(64, ge=1)
+    """Calls in flight."""
+    timeout_s: float = Field(600.0, gt=0)
+    retries: int = Field(3, ge=0)
+
+
+class Asked(Settings):
+    """The policy that is asked, and how. Base of the settings of `synth` and `eval`."""
+
+    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "vllm", "litellm"})
+
+    policy: str
+    """Folder or hub name of the policy model; "nano" is the embedded one. Its tokenizer is always read from there."""
+    engine: Literal["transformers", "vllm", "litellm"] = "transformers"
+    """transformers: in this process. vllm: offline vLLM. litellm: a served model."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantise: Literal["none", "nf4", "fp8"] = "none"
+    """Of the model's weights as they are loaded. nf4: 4 bits, by bitsandbytes; fp8: by vLLM."""
+    vllm: Vllm = Vllm()  # type: ignore[call-arg]
+    """Knobs of the engine vllm."""
+    litellm: Served = Served()  # type: ignore[call-arg]
+    """Of the engine litellm; the model's name decides the result, the rest are knobs."""
+    batch_size: int = Field(512, ge=1)
+    """Knob of the engine transformers: sequences generated at once."""
+    device: str = "auto"
+    """Knob of the engine transformers: "cpu", "cuda", or "auto"."""
