@@ -27,6 +27,7 @@ def served(folder, log):
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", models.resolve(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--enforce-eager", "--disable-log-stats"]
+    command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]  # see vllm_engine.py
     quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     with log.open("w") as out:
         process = subprocess.Popen(command, env=os.environ | quiet, stdout=out, stderr=out)

@@ -19,6 +19,8 @@ from sparkctl.backends.transformers_engine import TransformersEngine
 from sparkctl.engines import Served, Vllm
 from sparkctl.episode import ACTION, ACTIONS, INPUT, THOUGHT, State, Step, messages
 
+# vLLM leaves what it speaks to its own processes with to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <function Context.__del__")
 KINDS = ["transformers", *(pytest.param(kind, marks=[pytest.mark.slow, needs_vllm]) for kind in ("vllm", "litellm"))]
 TOLERANCE = 2e-4
 """Of a log-prob: engines round to 1e-4, and float32 attention over a cache adds in another order."""
@@ -117,13 +119,16 @@ def test_the_continuations_of_one_request_are_drawn_apart(engine):
 
 
 def test_sampling_follows_the_models_distribution(engine, plain):
-    """1,000 first tokens at temperature 1 against the softmax: within four standard errors for the likeliest five."""
+    """1,000 choices of a tool at temperature 1 against the softmax: within four standard errors for the likeliest."""
     model, tokenizer = plain
-    asked = [request(STATES[1], temperature=1.0, seed=i, max_new_tokens=1) for i in range(1000)]
+    turn = fork(STATES[1])["turn"]
+    asked = [request(STATES[1], turn=turn, temperature=1.0, seed=i, max_new_tokens=1) for i in range(1000)]
     drawn = torch.tensor([only([r])["ids"][0] for r in engine(asked)])
     with torch.no_grad():
         probability = model(torch.tensor([prompt_ids(tokenizer, asked[0])])).logits[0, -1].softmax(-1)
-    for token in probability.topk(5).indices:
+    likeliest = [token for token in probability.topk(5).indices if probability[token] > 0.01]
+    assert len(likeliest) > 2
+    for token in likeliest:
         p = probability[token].item()
         assert (drawn == token).float().mean().item() == pytest.approx(p, abs=4 * (p * (1 - p) / 1000) ** 0.5 + 1e-9)
 
@@ -138,10 +143,10 @@ def test_a_stop_string_is_cut_off_with_its_tokens(engine, plain):
 
 def test_a_stop_string_that_begins_inside_a_token_takes_the_token_with_it(engine, plain):
     whole = only(engine([request(STATES[0], max_new_tokens=12)]))
-    last = plain[1].decode(whole["ids"][-1:])
-    assert len(last) > 1
-    cut = only(engine([request(STATES[0], max_new_tokens=12, stop=[last[1:]])]))
-    assert last[1:] not in cut["text"]
+    stop = next(token[1:] for i in reversed(whole["ids"]) if len(token := plain[1].decode([i])) > 2)
+    cut = only(engine([request(STATES[0], max_new_tokens=12, stop=[stop])]))
+    assert stop not in cut["text"]
+    assert len(cut["ids"]) < len(whole["ids"])
     assert cut["ids"] == whole["ids"][: len(cut["ids"])]
     assert plain[1].decode(cut["ids"]) == cut["text"]
 

@@ -44,29 +44,29 @@ class ServedEngine:
         """Nothing to end: connections do not outlive a list of requests."""
 
     async def _ask_all(self, requests: Sequence[Request], arrived: Arrived) -> None:
-        asking = _Asking(self)
+        from openai import AsyncOpenAI
 
-        async def work(todo: calls.Todo) -> None:
-            for i, request in todo:
-                arrived(i, await asking.answer(request))
+        options, key = self.options, os.environ.get(KEY) or "none"
+        # One client for all calls: litellm would make one, and a connection, for each. It honours Retry-After itself.
+        async with AsyncOpenAI(
+            base_url=options.api_base, api_key=key, timeout=options.timeout_s, max_retries=options.retries
+        ) as client:
+            asking = _Asking(self, client)
 
-        await calls.share_out(requests, self.options.concurrency, work)
+            async def work(todo: calls.Todo) -> None:
+                for i, request in todo:
+                    arrived(i, await asking.answer(request))
+
+            await calls.share_out(requests, options.concurrency, work)
 
 
 class _Asking:
     """One event loop's calls."""
 
-    def __init__(self, engine: ServedEngine) -> None:
-        options = engine.options
+    def __init__(self, engine: ServedEngine, client: Any) -> None:
         self.engine = engine
-        self.places = asyncio.Semaphore(options.concurrency)
-        self.router = calls.router(
-            engine.model,
-            options.retries,
-            api_base=options.api_base,
-            api_key=os.environ.get(KEY) or "none",
-            timeout=options.timeout_s,
-        )
+        self.client = client
+        self.places = asyncio.Semaphore(engine.options.concurrency)
 
     async def answer(self, request: Request) -> Reply:
         """The completions of a request: one call for each."""
@@ -83,8 +83,9 @@ class _Asking:
         beyond = {"return_token_ids": True, "skip_special_tokens": False, "stop_token_ids": sorted(self.engine.ends)}
         async with self.places:
             try:
-                response = await self.router.atext_completion(
+                response = await calls.litellm().atext_completion(
                     model=self.engine.model,
+                    client=self.client,
                     prompt=prompt.ids + forced,
                     temperature=request["temperature"],
                     max_tokens=request["max_new_tokens"],

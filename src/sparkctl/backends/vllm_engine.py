@@ -1,6 +1,7 @@
 """The policy engine on vLLM, offline: token ids in, token ids and log-probs out, prefixes shared by vLLM's own cache."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from sparkctl.ports import Reply, Request
 
 _QUANTISATION = {"none": None, "nf4": "bitsandbytes", "fp8": "fp8"}
 _LEAST_RANK = 16
+_CPU_BATCH = 8192
+"""Tokens that are run at once on a CPU, at least."""
 
 
 class VllmEngine:
@@ -90,17 +93,23 @@ class VllmEngine:
         if self._llm is None or rank > self._rank:
             self.close()
             self._rank = max(rank, _LEAST_RANK) if adapter else 0
-            self._llm = self._open()
+            with warnings.catch_warnings():
+                # What libraries under vLLM will drop some day is no news to who asks a policy.
+                warnings.simplefilter("ignore")
+                self._llm = self._open()
         return self._llm
 
     def _open(self) -> Any:
         from_vllm = _vllm(self.options)
         o = self.options
-        wanted = {
+        wanted: dict[str, Any] = {
             "max_model_len": o.max_model_len,
             "max_num_seqs": o.max_num_seqs,
             "quantization": _QUANTISATION[self.quantise],
         }
+        if _on_cpu():
+            # Of a prompt that is run in parts, vLLM 0.32 winds back the seeded generator, which a CPU's cannot do.
+            wanted |= {"enable_chunked_prefill": False, "max_num_batched_tokens": self._longest(o.max_model_len)}
         if self._rank:
             wanted |= {"enable_lora": True, "max_lora_rank": _vllm_rank(self._rank), "max_loras": 1}
         try:
@@ -123,6 +132,11 @@ class VllmEngine:
                 f"synth.policy: vLLM cannot open '{self.policy}' ({models.line_of(fault)}); its own messages are above"
             ) from None
 
+    def _longest(self, limit: int | None) -> int:
+        """Tokens of one batch: no fewer than the longest prompt."""
+        model = models.open_config(self.policy).get_text_config().max_position_embeddings
+        return max(min(limit or model, model), _CPU_BATCH)
+
     def _laid(self, adapter: Path | None) -> Any:
         if adapter is None:
             return None
@@ -143,6 +157,12 @@ def _vllm_rank(rank: int) -> int:
             f"an adapter of rank {rank} is more than vLLM takes ({_RANKS[-1]}); set engine = 'transformers'"
         )
     return room
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
 
 
 def _vllm(options: Vllm) -> Any:
