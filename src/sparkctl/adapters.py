@@ -1,13 +1,16 @@
 """What an adapter folder says of the model it belongs to: `base.json`, written beside peft's own files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparkctl.errors import SparkError
 
 BASE_FILE = "base.json"
+QUESTIONS_FILE = "trained_on.json"
+_TELLING = 16
+"""Characters of a digest that tell two questions apart."""
 
 
 def write_base(folder: Path, base: Mapping[str, str]) -> None:
@@ -38,6 +41,26 @@ def check_base(folder: Path, settings: Any, model: str) -> None:
             f"{folder}: this adapter was trained on a base in {_spoken(precision)}, eval would lay it over "
             f"{_spoken(asked)}; set eval.quantise and synth.dtype to match, or eval.any_precision = true"
         )
+
+
+def write_questions(folder: Path, trained_on: Iterable[str]) -> None:
+    """Say by their contents which questions the adapter was trained on."""
+    (folder / QUESTIONS_FILE).write_text(json.dumps(sorted(content[:_TELLING] for content in trained_on)))
+
+
+def check_questions(folder: Path, asked: Collection[str]) -> None:
+    """Refuse to ask what the adapter was trained on. `asked`: the questions' contents. A folder that does not say is
+    taken as it is."""
+    path = folder / QUESTIONS_FILE
+    if not path.exists():
+        return
+    try:
+        trained_on = set(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        raise SparkError(f"{path}: cannot be read; train the adapter again") from None
+    seen = sum(content[:_TELLING] in trained_on for content in asked)
+    if seen:
+        raise SparkError(f"eval_questions: {folder} was trained on {seen} of these {len(asked)} questions; ask others")
 
 
 def _spoken(precision: tuple[str, str]) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from sparkctl import ports, wiring
 from sparkctl import store as stores
-from sparkctl.backends import models
+from sparkctl.backends import hub, models
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
@@ -205,9 +205,13 @@ def _draw(given: Values, source: Any, seed: Any, section: str) -> Values:
 def _source(source: Any, key: str) -> tuple[dict[str, Path], dict[str, str]]:
     if source == models.NANO:
         return {}, {"corpus": wiring.corpus_identity()}
+    if str(source).startswith(hub.PREFIX):
+        return {}, {"data set": hub.identity(source)}
     path = Path(str(source)).expanduser()
     if not path.is_file():
-        raise SparkError(f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema, or 'nano'")
+        raise SparkError(
+            f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema, hub:NAME@REVISION, or 'nano'"
+        )
     return {"source": path}, {}
 
 
@@ -456,6 +460,7 @@ class Maker:
                 judge=self._port(label, lambda w: wiring.judge_port(settings, self.tools, self.memory, w)),
                 tools=self._port(f"{label} tools", lambda w: wiring.tools_port(self.tools, self.memory, w)),
                 identity=wiring.policy_identity,
+                dataset=hub.load,
                 learner=lambda: self.learner(settings, kept),
                 scratch=Path(scratch),
                 progress=self.progress,

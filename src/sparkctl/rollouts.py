@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from sparkctl.episode import LETTERS, Matched, State, Step, match_option, read_answer
 from sparkctl.errors import SparkError
-from sparkctl.ids import rollout_id
+from sparkctl.ids import digest, rollout_id
 from sparkctl.ports import Reply
 
 CandidateKey = tuple[str, int, str]
@@ -96,6 +96,12 @@ def answer_of(
 def is_correct(question: Mapping[str, Any], matched: Matched | None) -> bool:
     """Whether the option is the right one. `answer` counts, `answer_index` may contradict it (MMLU-Pro 3983)."""
     return matched is not None and LETTERS[matched.option] == question["answer"]
+
+
+def content(question: Mapping[str, Any]) -> str:
+    """What makes two questions the same: text and options, whatever their blanks, case and order of options."""
+    texts = [question["question"], *sorted(question["options"])]
+    return digest([" ".join(text.split()).casefold() for text in texts])
 
 
 def question_of(questions: Mapping[int, Any], question_id: int, where: str) -> Any:

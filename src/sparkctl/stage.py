@@ -31,6 +31,8 @@ class Context:
     tools: Port | None = None
     identity: Callable[[str], str] = field(default=str)
     """Policy's name -> what tells its weights from others."""
+    dataset: Callable[[str], pa.Table] | None = None
+    """A data set's source (`hub:NAME@REVISION`) -> its rows."""
     learner: Callable[[], Any] | None = None
     """Opens what reads the policy's tokens, computes log-probs and trains; see backends/learner.py."""
     scratch: Path | None = None

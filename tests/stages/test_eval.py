@@ -1,12 +1,17 @@
 """What must hold of eval: the policy chooses, unreadable turns count as failures, no answer is guessed."""
 
+import pytest
+
 from sparkctl import tables
+from sparkctl.adapters import write_questions
 from sparkctl.episode import ACTIONS
+from sparkctl.errors import SparkError
 from sparkctl.ports import Reply
+from sparkctl.rollouts import content
 from sparkctl.stage import Context
 from sparkctl.stages.eval import STAGE, Eval
 from sparkctl.tools.settings import Tools
-from support import questions_table
+from support import question, questions_table
 
 SETTINGS = Eval(policy="p", prompt="s", tools=Tools(descriptions={a: a for a in ACTIONS}), steps=3)
 
@@ -94,3 +99,15 @@ def test_the_same_question_gets_the_same_seed_under_every_policy():
     _, base = run([" t\nAction: cot\nInput: Answer: 2"])
     _, spark = run([" t\nAction: cot\nInput: Answer: 2"], settings=SETTINGS.model_copy(update={"name": "spark"}))
     assert [r["seed"] for r in base] == [r["seed"] for r in spark]
+
+
+def test_an_adapter_is_not_asked_what_it_was_trained_on(tmp_path):
+    every = [question(i, question=f"what is {i}?") for i in range(9)]
+    asked = tables.from_rows("questions", every[:5])
+    context = Context(policy=lambda adapter: lambda requests: [Reply(None, "no") for _ in requests])
+    inputs = {"eval_questions": asked, "adapter": tmp_path}
+    write_questions(tmp_path, [content(q) for q in every[3:]])
+    with pytest.raises(SparkError, match="trained on 2 of these 5 questions"):
+        STAGE.run(inputs, SETTINGS, context)
+    write_questions(tmp_path, [content(q) for q in every[5:]])
+    assert len(STAGE.run(inputs, SETTINGS, context)["answers"]) == 5

@@ -7,8 +7,9 @@ import pytest
 from sparkctl import store, tables
 from sparkctl.episode import CATEGORIES
 from sparkctl.errors import SparkError
+from sparkctl.rollouts import content
 from sparkctl.stage import Context
-from sparkctl.stages.questions import STAGE, Questions, content
+from sparkctl.stages.questions import STAGE, Questions
 from support import SHARED, question
 
 MMLU = SHARED / "mmlu_pro" / "test.parquet"

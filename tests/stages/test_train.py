@@ -105,6 +105,7 @@ def test_every_step_has_its_row_and_what_it_was_trained_on(tmp_path):
         "adapter_config.json",
         "adapter_model.safetensors",
         "base.json",
+        "trained_on.json",
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from sparkctl import rollouts, tables
-from sparkctl.adapters import check_base
+from sparkctl.adapters import check_base, check_questions
 from sparkctl.engines import Asked
 from sparkctl.episode import (
     COT,
@@ -81,6 +81,7 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
     adapter: Path | None = inputs.get("adapter")
     if adapter is not None:
         check_base(adapter, settings, context.identity(settings.policy))
+        check_questions(adapter, [rollouts.content(q) for q in inputs["eval_questions"].to_pylist()])
     policy = context.policy(adapter)
     runs = [_Run(r) for r in rollouts.live(inputs["eval_questions"], None, settings.samples)]
     for step in range(1, settings.steps + 1):

@@ -11,13 +11,15 @@ from collections import defaultdict
 from itertools import zip_longest
 from typing import Any, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
 from sparkctl import tables
 from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
-from sparkctl.ids import digest, seed_of
+from sparkctl.ids import seed_of
 from sparkctl.recipe import did_you_mean
+from sparkctl.rollouts import content
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
@@ -30,7 +32,7 @@ class Questions(Settings):
     role: Literal["questions", "eval_questions"] = "questions"
     """Set by the pipeline: the training or the evaluation questions."""
     source: str
-    """"nano" (generated), or the path of a Parquet file in MMLU-Pro's schema."""
+    """"nano" (generated), the path of a Parquet file in MMLU-Pro's schema, or `hub:NAME@REVISION[:SPLIT]`."""
     limit: int | None = Field(None, ge=1)
     """At most this many; null: all there are."""
     categories: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ def run(inputs: Inputs, settings: Questions, context: Context) -> Outputs:
     """See the module's docstring."""
     chosen = known_categories(settings.categories)
     taken = {content(q) for q in inputs["questions"].to_pylist()} if "questions" in inputs else set()
-    pool = [q for q in _pool(inputs, settings) if q["category"] in chosen]
+    pool = [q for q in _pool(inputs, settings, context) if q["category"] in chosen]
     overlap = sum(content(q) in taken for q in pool)
     if overlap and not settings.exclude:
         raise SparkError(
@@ -66,21 +68,23 @@ def known_categories(names: tuple[str, ...]) -> tuple[str, ...]:
     return names or CATEGORIES
 
 
-def content(question: dict[str, Any]) -> str:
-    """What makes two questions the same: text and options, whatever their blanks, case and order of options."""
-    texts = [question["question"], *sorted(question["options"])]
-    return digest([" ".join(text.split()).casefold() for text in texts])
-
-
-def _pool(inputs: Inputs, settings: Questions) -> list[dict[str, Any]]:
-    if "source" in inputs:
-        cleaned = [_clean(q) for q in inputs["source"].to_pylist()]
+def _pool(inputs: Inputs, settings: Questions, context: Context) -> list[dict[str, Any]]:
+    if (source := _source(inputs, settings, context)) is not None:
+        cleaned = [_clean(q) for q in source.to_pylist()]
         return list({content(q): q for q in reversed(cleaned) if q}.values())[::-1]
     from sparkctl.nano import questions as generator
 
     split: Literal["train", "test"] = "train" if settings.role == "questions" else "test"
     wanted = (settings.limit or 1000) * len(CATEGORIES) // len(known_categories(settings.categories))
     return generator.generate(split, -(-wanted // len(CATEGORIES)) * len(CATEGORIES), settings.seed)
+
+
+def _source(inputs: Inputs, settings: Questions, context: Context) -> pa.Table | None:
+    """The table of questions to draw from; None where they are generated."""
+    if "source" in inputs or not settings.source.startswith("hub:"):
+        return inputs.get("source")
+    assert context.dataset is not None
+    return tables.check(context.dataset(settings.source), "questions", settings.source)
 
 
 def _clean(question: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from sparkctl import rollouts, tables, tokens
+from sparkctl.adapters import write_questions
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.objective import advantages, rewards
@@ -239,6 +240,7 @@ def run(inputs: Inputs, settings: Train, context: Context) -> Outputs:
     _check_signal(entries, settings)
     folder = context.scratch / "adapter"
     rows = learner.fit(trees(entries, settings, reader), folder)
+    write_questions(folder, [rollouts.content(q) for q in inputs["questions"].to_pylist()])
     return {"adapter": folder, "updates": tables.from_rows("updates", rows), "credit": credit_table(entries)}
 
 
