@@ -104,7 +104,8 @@ def test_the_same_question_gets_the_same_seed_under_every_policy():
 def test_an_adapter_is_not_asked_what_it_was_trained_on(tmp_path):
     every = [question(i, question=f"what is {i}?") for i in range(9)]
     asked = tables.from_rows("questions", every[:5])
-    context = Context(policy=lambda adapter: lambda requests: [Reply(None, "no") for _ in requests])
+    refuses = [Reply(None, "no")]
+    context = Context(policy=lambda adapter: lambda requests: refuses * len(requests), tools=lambda calls: [])
     inputs = {"eval_questions": asked, "adapter": tmp_path}
     write_questions(tmp_path, [content(q) for q in every[3:]])
     with pytest.raises(SparkError, match="trained on 2 of these 5 questions"):
