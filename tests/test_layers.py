@@ -35,8 +35,10 @@ MAY_IMPORT = {
     "stage": {"ports", "settings"},
     "stages": MIDDLE
     | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
+    # `recipe` for its "did you mean", said of what a server offers.
     "backends": LOW
-    | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "settings", "tools", "backends"},
+    | {"adapters", "episode", "chat", "judging", "ports", "progress", "objective", "recipe", "settings", "tools"}
+    | {"backends"},
     "report": {"errors", "episode", "report"},
     "wiring": LOW | {"ports", "store", "backends", "tools", "nano"},
     "pipeline": MIDDLE | {"store", "wiring", "backends", "stage", "stages", "tools"},

@@ -308,6 +308,7 @@ def tls(tmp_path, monkeypatch, names):
     (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
     (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, *plain))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    public_http._tls.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     asked = []
@@ -316,6 +317,7 @@ def tls(tmp_path, monkeypatch, names):
     server = WebServer(context)
     yield server, asked
     server.close()
+    public_http._tls.cache_clear()
 
 
 def test_tls_is_checked_against_the_name_not_the_address(tls):

@@ -28,7 +28,7 @@ import httpx
 import tenacity
 from pydantic import BaseModel, ValidationError
 
-from sparkctl import __version__
+import sparkctl
 from sparkctl.backends.public_http import Answer, PublicHttp, Unreachable
 from sparkctl.errors import SparkError
 from sparkctl.tools.observation import Observation, ToolFailed
@@ -244,7 +244,7 @@ class WebSearch:
 def user_agent(contact: str | None) -> str:
     """As Wikimedia's policy has it: client/version (contact) library/version."""
     told = f" (+{contact})" if contact else ""
-    return f"sparkctl/{__version__}{told} httpx/{httpx.__version__}"
+    return f"sparkctl/{sparkctl.__version__}{told} httpx/{httpx.__version__}"
 
 
 class _Turn:

@@ -11,11 +11,13 @@ is honoured. What is not bounded here: a lookup of a name takes as long as the s
 
 import ipaddress
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -84,9 +86,8 @@ class PublicHttp:
         self._ends = 0.0
         # gzip is asked for by Wikimedia's etiquette, and the one packing that is unpacked here within bounds.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip"}
-        tls = httpx.create_ssl_context()
-        self._public = _Transport(tls, _Network(self._left, private_too=False))
-        self._private = _Transport(tls, _Network(self._left, private_too=True))
+        self._public = _Transport(_Network(self._left, private_too=False))
+        self._private = _Transport(_Network(self._left, private_too=True))
 
     def get(self, url: str, parameters: Mapping[str, Any], secrets: Mapping[str, str]) -> Answer:
         """The answer after at most five redirects. `secrets`: headers that only the first origin is sent.
@@ -138,8 +139,14 @@ class PublicHttp:
 class _Transport(httpx.HTTPTransport):
     """httpx's own, over a pool whose connections are opened by `network`; httpx has no argument for that."""
 
-    def __init__(self, tls: Any, network: httpcore.NetworkBackend) -> None:
-        self._pool = httpcore.ConnectionPool(ssl_context=tls, network_backend=network)
+    def __init__(self, network: httpcore.NetworkBackend) -> None:
+        self._pool = httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The certificates that are trusted; reading them takes 25 ms."""
+    return httpx.create_ssl_context()
 
 
 class _Network(httpcore.NetworkBackend):
