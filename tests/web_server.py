@@ -9,8 +9,10 @@ import json
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -261,4 +263,10 @@ def huge(handler: Handler, seen: Seen) -> None:
 
 def bomb(handler: Handler, seen: Seen) -> None:
     """100 MB packed into 100 kB."""
-    handler.send(gzip.compress(bytes(100_000_000), 6), Content_Encoding="gzip")
+    handler.send(_bomb(), Content_Encoding="gzip")
+
+
+@cache
+def _bomb() -> bytes:
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(100)), packer.flush()])

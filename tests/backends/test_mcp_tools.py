@@ -141,6 +141,7 @@ def test_a_server_that_ends_twice_is_a_failure_and_the_next_call_is_answered(ope
     assert tool(str(tmp_path / "once")) == Observation("survived")
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_is_started_again(opened):
     tool = opened("count")
     process = tool("a").text.split()[1]
