@@ -58,6 +58,13 @@ async def hang(text: str) -> str:
 
 
 @server.tool()
+async def pause(text: str) -> str:
+    """Waits so many seconds."""
+    await anyio.sleep(float(text))
+    return f"{text} {os.getpid()}"
+
+
+@server.tool()
 def stuck(text: str) -> str:
     """Blocks the whole server, but for `quick`."""
     if text != "quick":

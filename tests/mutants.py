@@ -150,7 +150,9 @@ MUTANTS = [
     Mutant("an engine that turns us away is no result", "backends/live.py", 'raise ToolFailed(f"search: no engine gave a result ({str(fault)[:200]})") from None', "return _NO_RESULT", "backends/test_live_tools.py"),
     Mutant("an MCP server is given the whole environment", "backends/mcp_tools.py", "args=words, env=self._env)", "args=words, env=dict(os.environ))", "backends/test_mcp_tools.py"),
     Mutant("an error of an MCP tool counts as a result", "backends/mcp_tools.py", "ok=not result.is_error", "ok=True", "backends/test_mcp_tools.py"),
-    Mutant("a stuck MCP server is asked again", "backends/mcp_tools.py", "        except OutOfTime:\n            self._drop()\n", "        except OutOfTime:\n", "backends/test_mcp_tools.py"),
+    Mutant("a stuck MCP server is asked again", "backends/mcp_tools.py", "            except OutOfTime:\n                self._give_up(session)\n", "            except OutOfTime:\n", "backends/test_mcp_tools.py"),
+    Mutant("calls at once open a server each", "backends/mcp_tools.py", "        with self._lock:\n            session = self._session = self._session or", "        with suppress():\n            session = self._session = self._session or", "backends/test_mcp_tools.py"),
+    Mutant("a session that was given up is never ended", "backends/mcp_tools.py", "            if unused:\n", "            if False:\n", "backends/test_mcp_tools.py"),
     Mutant("a missing argument of an MCP tool is seen at the first call only", "backends/mcp_tools.py", 'get("required", [])', 'get("", [])', "backends/test_mcp_tools.py"),
 ]  # fmt: skip
 

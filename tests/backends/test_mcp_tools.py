@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +128,43 @@ def test_a_call_that_hangs_is_a_failure_and_the_next_one_is_answered(opened, nam
         tool("long")
     assert time.monotonic() - begun < 8
     assert tool("quick").text.startswith("done")
+
+
+def test_calls_at_once_share_a_server_and_do_not_wait_for_one_another(opened):
+    tool = opened("pause")
+    with ThreadPoolExecutor(4) as pool:
+        begun = time.monotonic()
+        said = [answer.text.split()[1] for answer in pool.map(tool, ["0.5"] * 4)]
+    assert time.monotonic() - begun < 1.5
+    assert len(set(said)) == 1
+
+
+def test_a_call_that_hangs_takes_no_other_with_it(opened):
+    tool = opened("pause", timeout_s=1.0)
+    with ThreadPoolExecutor(3) as pool:
+        hanging = pool.submit(tool, "3600")
+        time.sleep(0.5)
+        begun = [pool.submit(tool, "0.8") for _ in range(2)]
+        with pytest.raises(ToolFailed, match="no answer within 1 s"):
+            hanging.result()
+        later = tool("0")
+    before = {call.result().text.split()[1] for call in begun}
+    assert len(before) == 1
+    assert later.text.split()[1] not in before
+
+
+@pytest.mark.slow
+def test_calls_at_once_that_meet_the_servers_end_start_one_other(opened):
+    tool = opened("pause")
+    process = tool("0").text.split()[1]
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(tool, "0.5") for _ in range(4)]
+        time.sleep(0.2)
+        os.kill(int(process), 9)
+        others = {call.result().text.split()[1] for call in calls}
+    assert len(others) == 1
+    assert others != {process}
+    assert [str(pid) for pid in children()] == [*others]
 
 
 def test_a_server_that_ends_is_started_once_more(opened, tmp_path):

@@ -13,10 +13,11 @@ import atexit
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as OutOfTime
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 import anyio
@@ -63,18 +64,20 @@ class McpSettings(Protocol):
 
 
 class McpTool:
-    """One tool of one server, over a session that is kept."""
+    """One tool of one server, over a session that is kept. Several threads may call at once."""
 
     def __init__(self, settings: McpSettings, *, timeout_s: float) -> None:
         _check(settings)
         self._settings, self._timeout_s = settings, timeout_s
         self._secrets = _environment(settings)
+        self._lock = threading.Lock()
         self._session: _Session | None = None
         self._resources = ExitStack()
         self._portal = self._resources.enter_context(start_blocking_portal())
         atexit.register(self.close)
         try:
-            _check_tool(settings, self._opened().tools)
+            with self._using() as session:
+                _check_tool(settings, session.tools)
         except BaseException as fault:
             self.close()
             if isinstance(fault, ToolFailed):
@@ -83,54 +86,68 @@ class McpTool:
 
     def __call__(self, query: str) -> Observation:
         """What the tool says; ok=False where it says that it is an error. Raises ToolFailed where it says nothing."""
+        with suppress(_Ended):
+            return self._asked(query)
         try:
             return self._asked(query)
         except _Ended:
-            self._drop()
-        try:
-            return self._asked(query)
-        except _Ended:
-            self._drop()
             raise self._failed("the server ended twice during the call") from None
 
     def close(self) -> None:
         """End the session and the server's process."""
         atexit.unregister(self.close)
-        self._drop()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
         self._resources.close()
 
     def _asked(self, query: str) -> Observation:
         arguments = {**self._settings.arguments, self._settings.argument: query}
-        session = self._opened()
-        try:
-            result = session.call(self._settings.tool, arguments, self._timeout_s)
-        except OutOfTime:
-            self._drop()
-            raise self._failed(f"no answer within {self._timeout_s:g} s") from None
-        except _Ended:
-            raise
-        except Exception as fault:  # the SDK says what is wrong with an answer by errors of many kinds
-            if self._settings.url:  # it may have been started anew there, and not know our session
-                self._drop()
-            raise self._failed(_told(fault)) from None
+        with self._using() as session:
+            try:
+                result = session.call(self._settings.tool, arguments, self._timeout_s)
+            except OutOfTime:
+                self._give_up(session)
+                raise self._failed(f"no answer within {self._timeout_s:g} s") from None
+            except _Ended:
+                self._give_up(session)
+                raise
+            except Exception as fault:  # the SDK says what is wrong with an answer by errors of many kinds
+                if self._settings.url:  # it may have been started anew there, and not know our session
+                    self._give_up(session)
+                raise self._failed(_told(fault)) from None
         return Observation(self._cleaned(_text(result))[:MAX_CHARACTERS], ok=not result.is_error)
 
-    def _opened(self) -> "_Session":
-        if self._session is None:
-            session = _Session(self._portal, self._settings, self._secrets)
-            try:
-                session.open()
-            except Exception as fault:
+    @contextmanager
+    def _using(self) -> Iterator["_Session"]:
+        """The session, opened where there is none. One that was given up ends when its last call has."""
+        with self._lock:
+            session = self._session = self._session or self._connected()
+            session.users += 1
+        try:
+            yield session
+        finally:
+            with self._lock:
+                session.users -= 1
+                unused = session is not self._session and not session.users
+            if unused:
                 session.close()
-                reason = "not started" if isinstance(fault, OutOfTime) else _told(fault)
-                raise self._failed(f"{reason}{session.last_words}") from None
-            self._session = session
-        return self._session
 
-    def _drop(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+    def _give_up(self, session: "_Session") -> None:
+        """Let the next call open another."""
+        with self._lock:
+            if self._session is session:
+                self._session = None
+
+    def _connected(self) -> "_Session":
+        session = _Session(self._portal, self._settings, self._secrets)
+        try:
+            session.open()
+        except Exception as fault:
+            session.close()
+            reason = "not started" if isinstance(fault, OutOfTime) else _told(fault)
+            raise self._failed(f"{reason}{session.last_words}") from None
+        return session
 
     def _failed(self, reason: str) -> ToolFailed:
         return ToolFailed(self._cleaned(f"mcp server {_name(self._settings)}: {' '.join(reason.split())[:300]}"))
@@ -167,6 +184,7 @@ class _Session:
         self._running: Future[None] | None = None
         self._client: Any = None
         self.tools: list[Any] = []
+        self.users = 0
 
     def open(self) -> None:
         """Connect and list the tools. Raises OutOfTime, or whatever the connection does."""
@@ -201,6 +219,8 @@ class _Session:
                 self._running.result(_ENDING_S if self._opened.done() else 0)
             self._running.cancel()
         self._running = None
+        if self._errors.closed:
+            return
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read()[-5000:].splitlines() if line.strip()]
         self.last_words = f" ({lines[-1][:200]})" if lines else ""
