@@ -84,7 +84,7 @@ class WebServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.port}"
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
     def then(self, *answers: Answering) -> None:
@@ -230,10 +230,17 @@ def hang(handler: Handler, seen: Seen) -> None:
     handler.server.ended.wait()
 
 
-def cut(handler: Handler, seen: Seen) -> None:
-    """The connection ends in the middle of the body."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-    handler.close_connection = True
+def raw(response: bytes) -> Answering:
+    """These bytes, and the end of the connection."""
+
+    def answer(handler: Handler, seen: Seen) -> None:
+        handler.wfile.write(response)
+        handler.close_connection = True
+
+    return answer
+
+
+cut = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
 
 
 def drip_body(handler: Handler, seen: Seen) -> None:

@@ -4,6 +4,7 @@ from saying anything, its etiquette is kept, and no key is ever seen. Over real 
 import email.utils
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -248,7 +249,18 @@ def test_a_service_that_wants_a_longer_rest_is_left_alone(server, opened, told):
     server.always = says("slow down", status=429, Retry_After=told)
     with pytest.raises(ToolFailed, match=r"HTTP 429, asks to wait (\d+|inf) s"):
         opened("semantic_scholar")("q")
+    with pytest.raises(ToolFailed, match=r"asks to be left alone for \d+ s more"):
+        opened("wikipedia")("q")  # the same host
     assert len(server.seen) == 1
+
+
+def test_retry_after_holds_for_calls_that_are_under_way(server, opened):
+    tool = opened("search", min_interval_s=0.0)
+    server.then(says("slow down", status=429, Retry_After="1"))
+    with ThreadPoolExecutor(3) as pool:
+        assert all(said.ok for said in pool.map(tool, ["a", "b", "c"]))
+    assert len(server.seen) == 4
+    assert server.seen[1].at - server.seen[0].at >= 1.0
 
 
 @pytest.mark.parametrize("told", ["soon", "-5", "1e3", "", "Fri, 99 Foo 2100", "Thu, 01 Jan 1970 00:00:00 GMT"])
@@ -265,6 +277,7 @@ def test_a_wiki_that_lags_is_asked_again(server, opened):
     server.always = says(error, Retry_After="60")
     with pytest.raises(ToolFailed, match="wikipedia: maxlag, asks to wait 60 s"):
         opened("wikipedia")("q")
+    assert len(server.seen) == 4
 
 
 def test_time_that_ran_out_is_a_failure_and_not_tried_again(server, opened):
@@ -305,6 +318,23 @@ def test_requests_to_one_host_keep_their_distance_whatever_tool_sends_them(serve
     gaps = [later.at - sooner.at for sooner, later in zip(server.seen, server.seen[1:], strict=False)]
     assert min(gaps) >= 0.19
     assert max(gaps) < 0.4
+
+
+def test_calls_at_once_are_asked_one_after_the_other(server, opened):
+    under_way, most = [], []
+
+    def slow(handler, seen):
+        under_way.append(seen)
+        most.append(len(under_way))
+        handler.server.ended.wait(0.05)
+        under_way.remove(seen)
+        web_server.searxng(handler, seen)
+
+    server.always = slow
+    with ThreadPoolExecutor(4) as pool:
+        assert all(said.ok for said in pool.map(opened("search"), "abcdefgh"))
+    assert max(most) == 1
+    assert len(most) == 8
 
 
 def test_tries_keep_their_distance_too(server, opened):

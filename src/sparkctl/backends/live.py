@@ -6,8 +6,8 @@ an answer in another format) raises ToolFailed and is nobody's memory. Text of a
 came, the toolbox makes one bounded line of it.
 
 Etiquette: one request at a time per host, with a pause between (see `_SERVICES`); a User-Agent that names us and `contact`;
-gzip; three tries with exponential back-off and jitter; `Retry-After` is obeyed up to half a minute, and where it asks for
-more we leave the service alone. Keys come from the environment, travel in a header, and are cut out of every text.
+gzip; three tries with exponential back-off and jitter; `Retry-After` holds for every call to that host, and where it asks
+for more than half a minute, calls fail at once until then. Keys come from the environment, travel in a header, and are cut out of every text.
 """
 
 import math
@@ -38,6 +38,8 @@ BACKOFF_S = 1.0
 """Seconds before the second try, doubled before the third, plus up to a second of jitter."""
 MAX_WAIT_S = 30.0
 """Seconds that a Retry-After may ask for."""
+MAX_REST_S = 3600.0
+"""Seconds that a service is left alone, whatever it asks for."""
 MAX_QUERY = 1000
 """Characters of a query; Wikipedia's search takes fewer."""
 MAX_HITS = 20
@@ -105,7 +107,7 @@ def _check_url(name: str, text: str) -> None:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.raw_host:
         raise SparkError(f"{name}.url: is not an address; give one such as https://example.org/path")
     if url.userinfo or url.query or url.fragment:
         raise SparkError(f"{name}.url: leave out credentials, '?' and '#'; keys come from the environment")
@@ -161,7 +163,7 @@ class Service:
         self._secret = key.found(name) if key else None
         self._secrets = {key.header: key.form.format(self._secret)} if key and self._secret else {}
         self._address = (settings.url or self._api.base).rstrip("/") + self._api.path
-        self._turn = _turn(httpx.URL(self._address).host)
+        self._turn = _turn(httpx.URL(self._address).raw_host)
         self._pause_s = _pause(settings, self._api.min_interval_s)
         self._http = PublicHttp(own=settings.url, timeout_s=timeout_s, user_agent=user_agent(settings.contact))
         self._retrying = tenacity.Retrying(
@@ -189,6 +191,15 @@ class Service:
     def _ask(self, query: str) -> Observation:
         with self._turn.taken(self._pause_s):
             answer = self._http.get(self._address, self._api.parameters(query, self._hits), self._secrets)
+            try:
+                return self._read(answer)
+            except Busy as busy:
+                self._turn.rest(busy.after_s or 0.0)
+                if busy.after_s and busy.after_s > MAX_WAIT_S:
+                    raise ToolFailed(f"{busy}, asks to wait {busy.after_s:.0f} s") from None
+                raise
+
+    def _read(self, answer: Answer) -> Observation:
         if answer.status in _BUSY:
             raise _busy(f"HTTP {answer.status}", answer)
         if answer.status in _NOT_ACCEPTED:
@@ -220,7 +231,7 @@ class WebSearch:
 
     def __init__(self, settings: LiveSettings, timeout_s: float) -> None:
         self._hits, self._timeout_s = settings.hits, timeout_s
-        self._turn, self._pause_s = _turn("ddgs"), _pause(settings, _SERVICES["search"].min_interval_s)
+        self._turn, self._pause_s = _turn(b"ddgs"), _pause(settings, _SERVICES["search"].min_interval_s)
 
     def __call__(self, query: str) -> Observation:
         """Titles and snippets. Raises ToolFailed where no engine gives any."""
@@ -248,22 +259,29 @@ def user_agent(contact: str | None) -> str:
 
 
 class _Turn:
-    """One request at a time, each so long after the one before."""
+    """One request at a time, each so long after the one before; none while the service wants to be left alone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun = -math.inf
+        self._free_at = self._rested_at = -math.inf
 
     @contextmanager
     def taken(self, pause_s: float) -> Iterator[None]:
         with self._lock:
-            time.sleep(max(0.0, self._begun + pause_s - time.monotonic()))
-            self._begun = time.monotonic()
+            rest_s = self._rested_at - time.monotonic()
+            if rest_s > MAX_WAIT_S:
+                raise ToolFailed(f"asks to be left alone for {rest_s:.0f} s more")
+            time.sleep(max(0.0, rest_s, self._free_at - time.monotonic()))
+            self._free_at = time.monotonic() + pause_s
             yield
+
+    def rest(self, seconds: float) -> None:
+        """For whatever tool or thread asks next."""
+        self._rested_at = max(self._rested_at, time.monotonic() + min(seconds, MAX_REST_S))
 
 
 @cache
-def _turn(host: str) -> _Turn:
+def _turn(host: bytes) -> _Turn:
     """The one of this process for a host, whatever tools are opened on it."""
     return _Turn()
 
@@ -284,11 +302,8 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return BACKOFF_S * (2 ** (state.attempt_number - 1) + random.random()) if told is None else told
 
 
-def _busy(reason: str, answer: Answer) -> ToolFailed:
-    after_s = _retry_after(answer.headers.get("retry-after"))
-    if after_s is not None and after_s > MAX_WAIT_S:
-        return ToolFailed(f"{reason}, asks to wait {after_s:.0f} s")
-    return Busy(reason, after_s)
+def _busy(reason: str, answer: Answer) -> Busy:
+    return Busy(reason, _retry_after(answer.headers.get("retry-after")))
 
 
 def _retry_after(told: str | None) -> float | None:

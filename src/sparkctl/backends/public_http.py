@@ -70,8 +70,8 @@ def is_public(address: str) -> bool:
 
 
 def origin(url: httpx.URL) -> Origin:
-    """(scheme, host, port) of a URL."""
-    return url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0)
+    """(scheme, host, port) of a URL; the host as it is sent, for what is sent need not be a name that can be shown."""
+    return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
 
 class PublicHttp:
@@ -102,7 +102,7 @@ class PublicHttp:
             if isinstance(found, Answer):
                 return found
             if (target.scheme, found.scheme) == ("https", "http"):
-                raise Refused(f"redirect from https to http ({found.host}) refused")
+                raise Refused("redirect from https to http refused")
             target = found
         raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
@@ -130,7 +130,7 @@ class PublicHttp:
                 return Answer(response.status_code, response.headers, _body(response))
         except httpx.TimeoutException:
             raise ToolFailed(f"no answer within {self._timeout_s:g} s") from None
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):
             raise Refused("redirect to what is no address") from None
         except httpx.TransportError as fault:
             raise Unreachable(f"no connection ({type(fault).__name__})") from None
@@ -212,7 +212,7 @@ class _Timed(httpcore.NetworkStream):
 def _allowed(url: httpx.URL) -> httpx.URL:
     if url.scheme not in _PORTS:
         raise Refused(f"scheme '{url.scheme[:20]}' refused: only http and https")
-    if url.userinfo or not url.host:
+    if url.userinfo or not url.raw_host:
         raise Refused("an address with credentials or without a host refused")
     return url
 
