@@ -105,6 +105,21 @@ def test_one_server_answers_all_calls_and_ends_with_close(opened):
     assert children() == []
 
 
+@pytest.mark.slow
+def test_closing_ends_a_call_that_is_under_way(opened):
+    tool = opened("pause", timeout_s=60.0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(tool, "3600")
+        time.sleep(0.3)
+        begun = time.monotonic()
+        tool.close()
+        tool.close()
+        with pytest.raises(ToolFailed, match="the tool is closed"):
+            call.result()
+    assert time.monotonic() - begun < 8
+    assert children() == []
+
+
 def test_an_error_of_the_tool_is_what_it_says(over_http):
     said = over_http("broken")("that")
     assert not said.ok
@@ -139,6 +154,7 @@ def test_calls_at_once_share_a_server_and_do_not_wait_for_one_another(opened):
     assert len(set(said)) == 1
 
 
+@pytest.mark.slow
 def test_a_call_that_hangs_takes_no_other_with_it(opened):
     tool = opened("pause", timeout_s=1.0)
     with ThreadPoolExecutor(3) as pool:
@@ -151,6 +167,7 @@ def test_a_call_that_hangs_takes_no_other_with_it(opened):
     before = {call.result().text.split()[1] for call in begun}
     assert len(before) == 1
     assert later.text.split()[1] not in before
+    assert children() == [int(later.text.split()[1])]
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ class McpTool:
         self._settings, self._timeout_s = settings, timeout_s
         self._secrets = _environment(settings)
         self._lock = threading.Lock()
+        self._closed = False
         self._session: _Session | None = None
         self._resources = ExitStack()
         self._portal = self._resources.enter_context(start_blocking_portal())
@@ -96,9 +97,12 @@ class McpTool:
     def close(self) -> None:
         """End the session and the server's process."""
         atexit.unregister(self.close)
+        self._closed = True
         if self._session is not None:
             self._session.close()
             self._session = None
+        with suppress(RuntimeError):  # closed before
+            self._portal.call(self._portal.stop, True)
         self._resources.close()
 
     def _asked(self, query: str) -> Observation:
@@ -140,6 +144,8 @@ class McpTool:
                 self._session = None
 
     def _connected(self) -> "_Session":
+        if self._closed:
+            raise self._failed("the tool is closed")
         session = _Session(self._portal, self._settings, self._secrets)
         try:
             session.open()
@@ -178,7 +184,7 @@ class _Session:
         self._portal, self._settings, self._env = portal, settings, dict(env)
         self._opened: Future[tuple[Any, list[Any]]] = Future()
         self._stop = portal.call(anyio.Event)
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by `close`
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         self.last_words = ""
         """Once closed: in brackets, the last line that the server wrote to stderr."""
         self._running: Future[None] | None = None
@@ -196,7 +202,8 @@ class _Session:
         from mcp import MCPError
         from mcp_types import CONNECTION_CLOSED
 
-        if self._running is None or self._running.done():
+        running = self._running
+        if running is None or running.done():
             raise _Ended
         asked = self._portal.start_task_soon(self._client.call_tool, tool, dict(arguments))
         try:
@@ -213,16 +220,16 @@ class _Session:
 
     def close(self) -> None:
         """End the session and wait until the server has ended."""
-        if self._running is not None:
-            with suppress(Exception, CancelledError):
-                self._portal.call(self._stop.set)
-                self._running.result(_ENDING_S if self._opened.done() else 0)
-            self._running.cancel()
-        self._running = None
-        if self._errors.closed:
+        running, self._running = self._running, None
+        if running is None:  # closed by another thread
             return
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read()[-5000:].splitlines() if line.strip()]
+        with suppress(Exception, CancelledError):
+            self._portal.call(self._stop.set)
+            running.result(_ENDING_S if self._opened.done() else 0)
+        running.cancel()
+        file = self._errors.fileno()
+        told = os.pread(file, 5000, max(0, os.fstat(file).st_size - 5000)).decode("utf-8", "replace")
+        lines = [line.strip() for line in told.splitlines() if line.strip()]
         self.last_words = f" ({lines[-1][:200]})" if lines else ""
         self._errors.close()
 
