@@ -148,6 +148,7 @@ MUTANTS = [
     Mutant("an answer without a total is an empty one", "backends/live.py", "    total: int\n", "    total: int = 0\n", "backends/test_live_tools.py"),
     Mutant("requests to one host keep no distance", "backends/live.py", "            self._free_at = time.monotonic() + pause_s\n", "", "backends/test_live_tools.py"),
     Mutant("Retry-After holds for the call that heard it only", "backends/live.py", "                self._turn.rest(busy.after_s or 0.0)\n", "", "backends/test_live_tools.py"),
+    Mutant("trouble of the wiki is remembered as an answer", "backends/live.py", "if any(word in error.code for word in _WIKI_REFUSES):", "if error.code:", "backends/test_live_tools.py"),
     Mutant("an engine that turns us away is no result", "backends/live.py", 'raise ToolFailed(f"search: no engine gave a result ({str(fault)[:200]})") from None', "return _NO_RESULT", "backends/test_live_tools.py"),
     Mutant("an MCP server is given the whole environment", "backends/mcp_tools.py", "args=words, env=self._env)", "args=words, env=dict(os.environ))", "backends/test_mcp_tools.py"),
     Mutant("an error of an MCP tool counts as a result", "backends/mcp_tools.py", "ok=not result.is_error", "ok=True", "backends/test_mcp_tools.py"),

@@ -119,7 +119,7 @@ def mediawiki(handler: Handler, seen: Seen) -> None:
     if query == "nothing":
         return handler.send(json.dumps({"batchcomplete": True}))
     if query == "bad":
-        error = {"code": "cirrussearch-backend-error", "info": "We could not complete your search."}
+        error = {"code": "cirrussearch-regex-syntax-error", "info": "Regex syntax error: unexpected end-of-string."}
         return handler.send(json.dumps({"error": error, "docref": "See /w/api.php for API usage."}))
     pages: list[dict[str, Any]] = [
         {"pageid": 2, "ns": 0, "title": "Paris, Texas", "index": 2, "extract": "A city in Texas."},

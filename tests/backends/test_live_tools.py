@@ -82,8 +82,26 @@ def test_a_page_that_only_lists_meanings_is_no_result(opened):
     assert opened("wikipedia")("mercury") == Observation("ambiguous: Mercury; be more precise", ok=False)
 
 
-def test_an_error_of_the_wiki_is_what_it_says(opened):
-    assert opened("wikipedia")("bad") == Observation("error: We could not complete your search.", ok=False)
+def test_what_the_wiki_says_is_wrong_with_a_query_is_an_observation(opened):
+    said = Observation("error: Regex syntax error: unexpected end-of-string.", ok=False)
+    assert opened("wikipedia")("bad") == said
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"),
+    [
+        ("cirrussearch-backend-error", 3),
+        ("cirrussearch-too-busy-error", 3),
+        ("ratelimited", 3),
+        ("internal_api_error_DBQueryError", 1),
+        ("unknown_action", 1),
+    ],
+)
+def test_trouble_of_the_wiki_is_a_failure(server, opened, code, tries):
+    server.always = says(json.dumps({"error": {"code": code, "info": "Sorry."}}))
+    with pytest.raises(ToolFailed, match=code):
+        opened("wikipedia")("q")
+    assert len(server.seen) == tries
 
 
 def test_a_wiki_without_extracts_is_a_failure(server, opened):

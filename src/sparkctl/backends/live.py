@@ -396,12 +396,17 @@ def _read_wikipedia(answer: Answer, hits: int) -> Observation:
     return _listed(_entry(page.title, page.extract or "") for page in plain)
 
 
+_WIKI_BUSY = ("maxlag", "ratelimited", "readonly", "busy", "backend")
+_WIKI_REFUSES = ("too-long", "parse-error", "syntax-error")
+
+
 def _wiki_error(error: _WikiError, answer: Answer) -> Observation:
-    if error.code in ("maxlag", "ratelimited", "readonly"):
-        raise _busy(error.code, answer)
-    if error.code.startswith("internal_api_error"):
-        raise ToolFailed("internal_api_error")
-    return Observation(f"error: {error.info or error.code}", ok=False)
+    """What is wrong with the query is said; whatever else the wiki complains of is a failure, so that it is not kept."""
+    if any(word in error.code for word in _WIKI_REFUSES):
+        return Observation(f"error: {error.info or error.code}", ok=False)
+    if any(word in error.code for word in _WIKI_BUSY):
+        raise _busy(error.code[:60], answer)
+    raise ToolFailed(f"the wiki says {error.code[:60]}")
 
 
 # SearXNG --------------------------------------------------------------------------------------------------------------
