@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "stage": {"ports", "settings"},
     "stages": MIDDLE
     | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
+    # `recipe` for its "did you mean", said of what a server offers.
     "backends": LOW
     | {
         "adapters",
