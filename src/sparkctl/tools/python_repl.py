@@ -148,7 +148,8 @@ def sandbox_fault() -> str | None:
 def _start(sandbox: Sandbox, argument: str) -> _Zygote:
     walled = sandbox == "bwrap"
     command = walls.command(ZYGOTE) if walled else [sys.executable, *walls.FLAGS, str(ZYGOTE)]
-    folder, complaints = tempfile.mkdtemp(prefix="sparkctl-python-"), tempfile.TemporaryFile()
+    folder = tempfile.mkdtemp(prefix="sparkctl-python-")
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by _stop)
     try:
         process = subprocess.Popen(
             [*command, argument],

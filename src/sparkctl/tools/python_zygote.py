@@ -149,8 +149,9 @@ def become_child(libc: ctypes.CDLL, limits: Limits, folder: str, printed: int, f
         for source, target in ((null, 0), (printed, 1), (null, 2), (failed, 3)):
             os.dup2(source, target)
         os.closerange(4, 256)
+        # At the first value SIGXCPU, which tells us why the child ended; at the second SIGKILL, which nothing outlives.
+        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
         for limit, most in (
-            (resource.RLIMIT_CPU, limits.cpu_s),
             (resource.RLIMIT_AS, limits.memory_mb * 2**20),
             (resource.RLIMIT_FSIZE, FILE_SIZE),
             (resource.RLIMIT_CORE, 0),
@@ -254,12 +255,14 @@ def end(child: int) -> tuple[int, float]:
 def verdict(limits: Limits, out: str, error: str, stopped: str | None, code: int, cpu_s: float) -> dict[str, object]:
     """The reply. A child stopped by a clock keeps no output: how far it came is chance."""
     if stopped == "busy":
-        return {"failed": f"{limits.wall_s:g} s went by and the code got {cpu_s:.1f} s of CPU time: the machine is busy"}
+        return {
+            "failed": f"{limits.wall_s:g} s went by and the code got {cpu_s:.1f} s of CPU time: the machine is busy"
+        }
     if stopped == "wall":
         return {"ok": False, "text": f"error: wall time of {limits.wall_s:g} s used up"}
+    if stopped is None and code == -signal.SIGKILL and cpu_s < limits.cpu_s:
+        return {"failed": "the code was killed from outside: perhaps the machine is out of memory"}
     if stopped is None and code in (-signal.SIGXCPU, -signal.SIGKILL):
-        if cpu_s < 0.9 * limits.cpu_s:
-            return {"failed": "the code was killed from outside: perhaps the machine is out of memory"}
         return {"ok": False, "text": f"error: CPU time of {limits.cpu_s} s used up"}
     if stopped == "output":
         error = f"error: more than {MAX_PRINTED} bytes printed"

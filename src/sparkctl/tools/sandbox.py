@@ -27,12 +27,13 @@ PACKAGES = ("numpy", "sympy", "mpmath")
 """What the code may import beside the standard library."""
 OPT_OUT = "or do without it: --set tools.python_repl.sandbox=none"
 
+_SECCOMP = "libseccomp.so.2"
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _HOME = f"/usr/{sys.platlibdir}/{_PYTHON}"
 _LOADED = re.compile(r"^\s+(?:\S+ => )?(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 _PASS = """
-    read readv pread64 write writev pwrite64 lseek close close_range dup dup2 dup3 fcntl flock fsync fdatasync
+    read readv pread64 write writev pwrite64 lseek close close_range dup dup2 dup3 flock fsync fdatasync
     open openat stat lstat fstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat
     getdents64 getcwd chdir fchdir umask mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2
     truncate ftruncate utimensat sendfile copy_file_range fadvise64
@@ -43,9 +44,10 @@ _PASS = """
     sendto recvfrom shutdown getsockname getsockopt setsockopt
     getpid getppid gettid getuid geteuid getgid getegid getgroups getpgrp getpgid getsid uname sysinfo getcpu
     getrusage times sched_getaffinity sched_yield getrandom exit exit_group
-""".split()
+"""
 _PASS_IF = (  # system call, which argument, its values
     ("ioctl", 1, (0x5401, 0x5421, 0x541B, 0x5450, 0x5451)),  # terminal? blocking? how much to read? inherited?
+    ("fcntl", 1, (*range(8), 1030)),  # duplicates, flags and locks; not F_SETOWN, which lets a pipe signal a process
     ("socketpair", 0, (1,)),  # asyncio wants a pair; no other socket can be made
     ("prlimit64", 0, (0,)),  # one's own limits, not the zygote's
 )
@@ -96,13 +98,13 @@ def packages() -> Path:
 def system_calls() -> bytes:
     """The filter as the kernel takes it (an array of sock_filter). Raises NoSandbox."""
     try:
-        library = ctypes.CDLL("libseccomp.so.2")
+        library = ctypes.CDLL(_SECCOMP)
     except OSError:
         raise NoSandbox(f"the sandbox of python_repl needs libseccomp: apt install libseccomp2, {OPT_OUT}") from None
     library.seccomp_init.restype = ctypes.c_void_p
     filters = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ERRNO | errno.EACCES)))
     try:
-        for name in _PASS:
+        for name in _PASS.split():
             _let_pass(library, filters, name)
         for name, place, values in _PASS_IF:
             for value in values:
