@@ -27,6 +27,7 @@ SECRET = "marmalade-7731"
 KEY = "SPARKCTL_TEST_API_KEY"
 ESCAPED = "ESCAPED"
 DENIED = "PermissionError"
+READ_ONLY = "Read-only file system|Permission denied"  # to an ordinary user, the latter
 HIDDEN = "FileNotFoundError"
 LIBC = "libc = ctypes.CDLL(None, use_errno=True)\n"
 CALLS = LIBC + "def attempt(*a):\n  print(ESCAPED if libc.syscall(*a) >= 0 else os.strerror(ctypes.get_errno()))\n"
@@ -68,10 +69,10 @@ ATTEMPTS = {
     "chmod an open device": Attempt("os.fchmod(0, 0); print(ESCAPED)", DENIED),
     "list the project": Attempt("import sparkctl; print(ESCAPED)", "ModuleNotFoundError"),
     "other packages": Attempt("import numpy, torch; print(ESCAPED)", "ModuleNotFoundError: No module named 'torch'"),
-    "write to the standard library": Attempt("open(os.__file__, 'a').write('print(1)')", "Read-only file system"),
-    "write to numpy": Attempt("import numpy; open(numpy.__file__, 'a').write('print(1)')", "Read-only file system"),
-    "write beside the zygote": Attempt("open('/zygote.py', 'a').write('print(1)')", "Read-only file system"),
-    "write at the root": Attempt("open('/left', 'w')", "Read-only file system"),
+    "write to the standard library": Attempt("open(os.__file__, 'a').write('print(1)')", READ_ONLY),
+    "write to numpy": Attempt("import numpy; open(numpy.__file__, 'a').write('print(1)')", READ_ONLY),
+    "write beside the zygote": Attempt("open('/zygote.py', 'a').write('print(1)')", READ_ONLY),
+    "write at the root": Attempt("open('/left', 'w')", READ_ONLY),
     "shared memory": Attempt("open('/dev/shm/left', 'w')", HIDDEN),
     "memory of the machine": Attempt("print(ESCAPED, open('/dev/mem', 'rb').read(1))", HIDDEN),
     "messages of the kernel": Attempt("print(ESCAPED, open('/dev/kmsg', 'rb'))", HIDDEN),
@@ -296,7 +297,7 @@ def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outs
         if attempt.seen in (DENIED, HIDDEN, "refused", "none", "Permission denied"):
             repl(outside.prelude + attempt.code)
     assert repl._zygotes == zygotes
-    for zygote in zygotes.values():
+    for zygote in zygotes.values() if os.geteuid() == 0 else ():  # to others the zygote's files are closed
         (zygote_itself,) = processes(zygote.process.pid) - {zygote.process.pid}
         assert len(os.listdir(f"/proc/{zygote_itself}/fd")) < 10
     assert outside.changes() == []
