@@ -7,11 +7,13 @@ anywhere would show nothing.
 """
 
 import contextlib
+import json
 import os
 import platform
 import re
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
+from sparkctl.tools import sandbox
 from sparkctl.tools.python_repl import PythonRepl, sandbox_fault
 
 FAULT = sandbox_fault()
@@ -302,3 +305,47 @@ def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outs
         assert len(os.listdir(f"/proc/{zygote_itself}/fd")) < 10
     assert outside.changes() == []
     assert repl("import os; os.listdir('.')").text == "[]"
+
+
+OUTER = """
+import json, os, socket, sys
+port, abstract, file, parent = json.loads(sys.argv[1])
+def refused(what):
+    try:
+        return what() and False
+    except OSError:
+        return True
+def connect(*address, family=socket.AF_INET):
+    socket.socket(family).connect(*address)
+print(json.dumps({
+    "tcp": refused(lambda: connect(("127.0.0.1", port))),
+    "abstract": refused(lambda: connect(abstract, family=socket.AF_UNIX)),
+    "file": refused(lambda: open(file)),
+    "passwd": refused(lambda: open("/etc/passwd")),
+    "parent": refused(lambda: os.kill(parent, 0)),
+    "processes": refused(lambda: os.listdir("/proc")),
+    "write": refused(lambda: open("/zygote.py", "a")),
+    "interfaces": [name for _, name in socket.if_nameindex()],
+    "users": refused(lambda: os.setuid(0)),
+    "variables": sorted(os.environ),
+    "folders": sorted(os.listdir("/packages")),
+    "foreign": os.path.exists(os.path.dirname(os.__file__) + "/site-packages/pip"),
+}))
+"""
+
+
+@needs_sandbox
+def test_the_outer_wall_holds_without_the_inner_one(outside: Outside, tmp_path: Path) -> None:
+    """bubblewrap alone: the filter of system calls is put on by the zygote, and this script is not it."""
+    script = tmp_path / "script.py"
+    script.write_text(OUTER)
+    port, abstract = outside.sockets[0].getsockname()[1], f"\0sparkctl-{os.getpid()}"
+    asked = json.dumps([port, abstract, str(outside.file), os.getpid()])
+    done = subprocess.run([*sandbox.command(script), asked], capture_output=True, text=True, check=True, timeout=60)
+    seen = json.loads(done.stdout)
+    names = ["LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "PWD", "PYTHONHASHSEED", "TZ"]
+    assert [seen.pop("interfaces"), seen.pop("variables")] == [["lo"], names]
+    assert {"numpy", "sympy", "mpmath"} <= set(seen.pop("folders")) <= {"numpy", "numpy.libs", "sympy", "mpmath"}
+    assert seen.pop("foreign") is False
+    assert seen == dict.fromkeys(seen, True)
+    assert outside.changes() == []
