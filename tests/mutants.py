@@ -139,7 +139,7 @@ MUTANTS = [
     Mutant("the sandbox inherits our environment", "tools/sandbox.py", "--cap-add CAP_SYS_ADMIN --clearenv", "--cap-add CAP_SYS_ADMIN", "tools/test_escapes.py"),
     Mutant("the root of the sandbox can be written", "tools/sandbox.py", "--remount-ro / --chdir", "--chdir", "tools/test_escapes.py"),
     Mutant("all packages are seen", "tools/sandbox.py", 'return path.name in PACKAGES or path.suffix == ".libs"', "return True", "tools/test_escapes.py"),
-    Mutant("the scratch folder stays for the next call", "tools/python_zygote.py", '        if libc.umount2(b"/tmp", _DETACH):\n', "        if False:\n", "tools/test_escapes.py"),
+    Mutant("scratch folders pile up under one another", "tools/python_zygote.py", '        if libc.umount2(b"/tmp", _DETACH):\n', "        if False:\n", "tools/test_escapes.py"),
     Mutant("a busy machine makes an observation", "tools/python_zygote.py", '    if stopped == "busy":\n', '    if stopped == "never":\n', "tools/test_python_repl.py"),
     Mutant("memory is not limited", "tools/python_zygote.py", "(resource.RLIMIT_AS, limits.memory_mb * 2**20)", "(resource.RLIMIT_AS, -1)", "tools/test_python_repl.py"),
     Mutant("without bubblewrap code runs unprotected", "tools/python_repl.py", "        self._sandbox = sandbox\n", '        self._sandbox = sandbox if shutil.which("bwrap") else "none"\n', "tools/test_python_repl.py"),

@@ -27,14 +27,14 @@ SANDBOXES = [pytest.param("bwrap", marks=needs_sandbox), "none"]
 @pytest.fixture(scope="module", params=SANDBOXES)
 def repl(request: pytest.FixtureRequest) -> Iterator[PythonRepl]:
     """Low limits, so that the tests that reach them are quick."""
-    tool = PythonRepl(sandbox=request.param, cpu_s=1, wall_s=3.0)
+    tool = PythonRepl(sandbox=request.param, cpu_s=1, wall_s=30.0)
     yield tool
     tool.close()
 
 
 @pytest.fixture
 def walled() -> Iterator[PythonRepl]:
-    tool = PythonRepl(cpu_s=1, wall_s=3.0)
+    tool = PythonRepl(cpu_s=1, wall_s=30.0)
     yield tool
     tool.close()
 
@@ -191,10 +191,10 @@ def test_code_that_the_machine_kills_is_not_an_observation() -> None:
 
 
 def test_wall_time_that_a_busy_machine_used_up_is_not_an_observation() -> None:
-    tool = PythonRepl(sandbox="none", cpu_s=9, wall_s=0.6)
-    with pytest.raises(ToolFailed, match=r"0\.6 s went by .* the machine is busy"):
+    tool = PythonRepl(sandbox="none", cpu_s=9, wall_s=1.0)
+    with pytest.raises(ToolFailed, match=r"1 s went by .* the machine is busy"):
         tool("while True: pass")
-    assert tool("import time; time.sleep(9)") == Observation("error: wall time of 0.6 s used up", ok=False)
+    assert tool("import time; time.sleep(9)") == Observation("error: wall time of 1 s used up", ok=False)
     tool.close()
 
 
@@ -241,10 +241,9 @@ def test_a_killed_owner_leaves_no_process() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         first = int(owner.stdout.readline())
-        time.sleep(0.3)
+        _eventually(lambda: len(_descendants(first)) == 3)  # bubblewrap, the zygote, the child that sleeps
         running = _descendants(first)
         owner.kill()
-    assert len(running) >= 2  # the zygote and the child that sleeps
     _eventually(lambda: not any(map(_runs, running)))
 
 
@@ -294,7 +293,7 @@ def test_where_there_is_no_sandbox_nothing_runs(
     if script is not None:
         _bwrap(tmp_path, script)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sparkctl.tools.python_repl._START_S", 0.5)
+    monkeypatch.setattr("sparkctl.tools.python_repl._START_S", 0.5 if script == "exec /bin/cat" else 60.0)
     fault = sandbox_fault()
     assert fault is not None
     assert says in fault

@@ -32,6 +32,12 @@ _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _HOME = f"/usr/{sys.platlibdir}/{_PYTHON}"
 _LOADED = re.compile(r"^\s+(?:\S+ => )?(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
+# CAP_SYS_ADMIN, within the namespaces, is for the zygote to mount a scratch folder per call; its children lose it.
+_WALLS = """
+    --unshare-all --unshare-user --uid 65534 --gid 65534 --hostname sandbox --die-with-parent --as-pid-1
+    --cap-drop ALL --cap-add CAP_SYS_ADMIN --clearenv --dev-bind /dev/null /dev/null --dir /tmp
+"""
+_START = "--remount-ro / --chdir / -- /usr/bin/python3"
 _PASS = """
     read readv pread64 write writev pwrite64 lseek close close_range dup dup2 dup3 flock fsync fdatasync
     open openat stat lstat fstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat
@@ -64,17 +70,14 @@ def command(script: Path) -> list[str]:
     if sys.platform != "linux" or bwrap is None:
         what = "needs Linux" if sys.platform != "linux" else "needs bubblewrap: apt install bubblewrap"
         raise NoSandbox(f"the sandbox of python_repl {what}, {OPT_OUT}")
-    walls = "--unshare-all --unshare-user --uid 65534 --gid 65534 --hostname sandbox --die-with-parent --as-pid-1"
-    # The zygote mounts a scratch folder per call, in its own namespace; its children keep no capability.
-    powers = "--cap-drop ALL --cap-add CAP_SYS_ADMIN --clearenv"
-    binds = [word for source, place in _visible().items() for word in ("--ro-bind", source, place)]
-    hidden = [word for folder in _hidden() for word in ("--tmpfs", folder)]
-    rest = "--dev-bind /dev/null /dev/null --dir /tmp --remount-ro / --chdir /"
-    closed = [word for folder in _hidden() for word in ("--remount-ro", folder)]
-    names = [word for name, value in environment().items() for word in ("--setenv", name, value)]
-    options = [*walls.split(), *powers.split(), *binds, "--ro-bind", str(script), "/zygote.py", *hidden, *rest.split()]
-    libraries = ["--setenv", "LD_LIBRARY_PATH", "/lib"]
-    return [bwrap, *options, *closed, *names, *libraries, "--", "/usr/bin/python3", *FLAGS, "/zygote.py"]
+    options = _WALLS.split()
+    for source, place in (_visible() | {str(script): "/zygote.py"}).items():
+        options += "--ro-bind", source, place
+    for folder in _hidden():
+        options += "--tmpfs", folder, "--remount-ro", folder
+    for name, value in (environment() | {"LD_LIBRARY_PATH": "/lib"}).items():
+        options += "--setenv", name, value
+    return [bwrap, *options, *_START.split(), *FLAGS, "/zygote.py"]
 
 
 FLAGS = ("-P", "-s", "-S", "-B", "-X", "utf8")
