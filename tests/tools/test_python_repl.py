@@ -308,6 +308,18 @@ def test_where_there_is_no_sandbox_nothing_runs(
     assert PythonRepl(sandbox="none")("print(1)").text == "1"
 
 
+@needs_sandbox
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="util-linux's unshare makes the refusal")
+def test_where_user_namespaces_are_refused_it_says_so() -> None:
+    """The limit is that of a user namespace made for the test, and goes with it."""
+    program = "from sparkctl.tools.python_repl import sandbox_fault; print(sandbox_fault())"
+    refuse = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" -c "$1"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", refuse, sys.executable, program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "Creating new namespace failed" in said
+    assert "allow user namespaces" in said
+
+
 def test_without_libseccomp_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is looked for first")
