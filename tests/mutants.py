@@ -156,6 +156,17 @@ MUTANTS = [
     Mutant("calls at once open a server each", "backends/mcp_tools.py", "        with self._lock:\n            session = self._session = self._session or", "        with suppress():\n            session = self._session = self._session or", "backends/test_mcp_tools.py"),
     Mutant("a session that was given up is never ended", "backends/mcp_tools.py", "            if unused:\n", "            if False:\n", "backends/test_mcp_tools.py"),
     Mutant("a missing argument of an MCP tool is seen at the first call only", "backends/mcp_tools.py", 'get("required", [])', 'get("", [])', "backends/test_mcp_tools.py"),
+    Mutant("the filter of system calls is not put on", "tools/python_zygote.py", "    if system_calls and not wrong:\n", "    if False:\n", "tools/test_escapes.py"),
+    Mutant("a pipe may signal the zygote", "tools/sandbox.py", "(*range(8), 1030)", "(*range(9), 1030)", "tools/test_escapes.py"),
+    Mutant("the sandbox shares our network", "tools/sandbox.py", "--unshare-all --unshare-user", "--unshare-all --share-net --unshare-user", "tools/test_escapes.py"),
+    Mutant("the sandbox inherits our environment", "tools/sandbox.py", "--cap-add CAP_SYS_ADMIN --clearenv", "--cap-add CAP_SYS_ADMIN", "tools/test_escapes.py"),
+    Mutant("the root of the sandbox can be written", "tools/sandbox.py", "--remount-ro / --chdir", "--chdir", "tools/test_escapes.py"),
+    Mutant("all packages are seen", "tools/sandbox.py", 'return path.name in PACKAGES or path.suffix == ".libs"', "return True", "tools/test_escapes.py"),
+    Mutant("scratch folders pile up under one another", "tools/python_zygote.py", '        if libc.umount2(b"/tmp", _DETACH):\n', "        if False:\n", "tools/test_escapes.py"),
+    Mutant("a busy machine makes an observation", "tools/python_zygote.py", '    if stopped == "busy":\n', '    if stopped == "never":\n', "tools/test_python_repl.py"),
+    Mutant("memory is not limited", "tools/python_zygote.py", "(resource.RLIMIT_AS, limits.memory_mb * 2**20)", "(resource.RLIMIT_AS, -1)", "tools/test_python_repl.py"),
+    Mutant("without bubblewrap code runs unprotected", "tools/python_repl.py", "        self._sandbox = sandbox\n", '        self._sandbox = sandbox if shutil.which("bwrap") else "none"\n', "tools/test_python_repl.py"),
+    Mutant("earlier calls decide what is loaded", "tools/python_repl.py", "bool(_NAMES_PACKAGES.search(code))", "bool(_NAMES_PACKAGES.search(code)) or True in self._zygotes", "tools/test_python_repl.py"),
 ]  # fmt: skip
 
 

@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "judging",
         "ports",
         "progress",
+        "recipe",
         "objective",
         "engines",
         "settings",

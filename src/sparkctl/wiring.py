@@ -15,6 +15,7 @@ from sparkctl.engines import Asked
 from sparkctl.ids import digest, digest_path
 from sparkctl.ports import Memory, Port, Reply, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
+from sparkctl.tools.observation import ToolFailed
 from sparkctl.tools.settings import Tools
 
 POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
@@ -23,7 +24,7 @@ POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 1
 """Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
-TOOLS_VERSION = 1
+TOOLS_VERSION = 2
 """Raised by hand when a tool starts to answer the same query differently."""
 RUBRIC_VERSION = 1
 """Raised by hand when the embedded judge starts to score the same case differently."""
@@ -190,6 +191,7 @@ def _rubric(tools: Tools) -> Any:
     from sparkctl.nano import judge
 
     box = _toolbox(tools.hits, tools.limit)
+    box.prepare("python_repl")  # it will run programs: one error now, not one for each
     return lambda case: json.dumps(judge.score(json.loads(case), box))
 
 
@@ -200,13 +202,20 @@ def tools_port(settings: Tools, memory: Memory, watch: Watch) -> Port:
         box = _toolbox(settings.hits, settings.limit)
 
         def ask(requests: list[Request]) -> list[Reply]:
-            observations = [box(request["tool_name"], request["query"]) for request in requests]
-            return [Reply({"text": o.text, "ok": o.ok}, None, 0.0) for o in observations]
+            return [_asked(box, request) for request in requests]
 
         return ask  # type: ignore[return-value]
 
     scope = digest(["tools", settings.backend, settings.hits, settings.limit, corpus_identity()])
     return remembered(lazy(open_port), memory, scope, chunk=64, watch=watch)
+
+
+def _asked(box: Any, request: Request) -> Reply:
+    try:
+        observation = box(request["tool_name"], request["query"])
+    except ToolFailed as error:
+        return Reply(None, str(error))
+    return Reply({"text": observation.text, "ok": observation.ok}, None, 0.0)
 
 
 @cache

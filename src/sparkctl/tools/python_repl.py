@@ -1,21 +1,21 @@
-"""Runs model-written Python in a process of its own, with limits. Linux only.
+"""Runs model-written Python in a sandbox, on by default. Linux only.
 
-One *zygote* (`python_zygote.py`) lives as long as the tool; it forks a child per call, so that a call costs a fork
-and not the start of an interpreter. Every call starts afresh: no name and no file of an earlier call is left.
+A *zygote* (`python_zygote.py`) lives in the sandbox (`sandbox.py`) as long as the tool; it forks a child per call, so
+that a call costs a fork and not the start of an interpreter. There are two: one that has imported numpy and sympy, for
+code that names them, and one that has not, for all other code. So what a call finds depends on its own text alone.
 
 What is covered
-    2 s of CPU and 5 s of wall time, 512 MiB of address space, 1 MiB per file, 32 open files, 64 KiB of output;
-    empty environment, scratch folder as working directory, standard library only, `random` seeded with 0;
-    no capabilities; neither end of the protocol is open in the child; what it leaves running is killed.
-    Where the kernel grants user namespaces, also: no network, and no process outside can be seen or signalled.
-What is not covered (issue 4 brings the full sandbox)
-    the file system: the code may read and write what the user who runs us may; system calls are not filtered;
-    the number of files and processes is not bounded for root. Where user namespaces are not granted, the network
-    is open, and the code may signal the user's own processes and outlive a call by starting a session of its own.
-    Answers that depend on time, on memory addresses or on the machine are not the same everywhere.
+    files: nothing but an empty scratch folder (16 MiB, 1024 files, gone after the call), the standard library, numpy,
+    sympy, mpmath, read-only; no network; no process or thread beside its own; no signal to anyone; none of our
+    environment; limits of CPU time, wall time, address space, 1 MiB per file, 32 open files, 64 KiB of output.
+    The same code gives the same text: hash seed, `random` and `numpy.random` are seeded, addresses are masked.
+What is not covered
+    faults of the kernel behind the system calls that pass; what the caches of the processor give away. Answers that
+    depend on the clock, on the system's entropy (`secrets`, `numpy.random.default_rng()`) or on `id()` differ.
+With `sandbox="none"` only the limits hold
+    the code may read and write what the user who runs us may, reach the network, and signal the user's processes.
 
-It fails closed: code is never run in our own process. If the zygote cannot be started or dies twice, the answer is
-an error.
+It fails closed: where the sandbox cannot be set up, a call raises `NoSandbox`, and no code runs.
 """
 
 import contextlib
@@ -29,96 +29,160 @@ import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from sparkctl.tools.observation import Observation
+from sparkctl.tools import sandbox as walls
+from sparkctl.tools.observation import Observation, ToolFailed
 
 ZYGOTE = Path(__file__).with_name("python_zygote.py")
+_START_S = 60.0  # within which a zygote must be ready, on however busy a machine
 _GRACE_S = 10.0  # what the zygote may need beyond the code's own time before it is given up
 _FENCE = re.compile(r"\A\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_NAMES_PACKAGES = re.compile(rf"\b(?:{'|'.join(walls.PACKAGES)})\b")
+
+Sandbox = Literal["bwrap", "none"]
 
 
 @dataclass(frozen=True)
 class _Zygote:
-    """The running process, the folder it works in, and the process that owns it."""
+    """The running process, the folder it works in, what it complains of, and the process that owns it."""
 
     process: subprocess.Popen[bytes]
-    scratch: str
+    folder: str
+    complaints: IO[bytes]
     owner: int
 
 
 class PythonRepl:
-    """The tool. Starts its process at the first call; `close` ends it, a later call starts another."""
+    """The tool. Starts a process at the first call; `close` ends it, a later call starts another. One call at a time.
 
-    def __init__(self, *, cpu_s: int = 2, wall_s: float = 5.0, python: str = sys.executable) -> None:
-        self._cpu_s, self._wall_s, self._python = cpu_s, wall_s, python
-        self._zygote: _Zygote | None = None
-        self._finalizer: weakref.finalize | None = None
+    `cpu_s` and `wall_s` are seconds per call, `memory_mb` MiB of address space, the interpreter's own included (20;
+    170 with numpy and sympy). CPU time is what decides for code that computes; wall time, 5 * `cpu_s` + 5 unless
+    given, ends code that waits.
+    """
+
+    def __init__(
+        self, *, sandbox: Sandbox = "bwrap", cpu_s: int = 2, wall_s: float | None = None, memory_mb: int = 512
+    ) -> None:
+        self._sandbox = sandbox
+        self._limits = {"cpu_s": cpu_s, "wall_s": wall_s or 5.0 * cpu_s + 5.0, "memory_mb": memory_mb}
+        self._zygotes: dict[bool, _Zygote] = {}
+        self._enders: list[Callable[[], object]] = []
 
     def __call__(self, query: str) -> Observation:
-        """What the code printed, and its last value; where it failed, the last line of its traceback."""
+        """What the code printed, and its last value; where it failed, the last line of its traceback.
+
+        Raises NoSandbox where the sandbox cannot be set up, ToolFailed where a call failed for another reason outside
+        the code: too busy a machine, too little memory.
+        """
         fenced = _FENCE.match(query)
         code = fenced[1] if fenced else query.strip()
-        request = json.dumps({"code": code, "cpu_s": self._cpu_s, "wall_s": self._wall_s}) + "\n"
+        reply = self._reply(code)
+        if "failed" in reply:
+            raise ToolFailed(f"python_repl: {reply['failed']}")
+        return Observation(reply["text"], ok=reply["ok"])
+
+    def fault(self) -> str | None:
+        """None where the sandbox works; else one line: what is missing, and what to do."""
+        try:
+            self._running(packages=False)
+        except ToolFailed as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """End what runs and remove its folders. May be called twice."""
+        for end in self._enders:
+            end()
+        self._enders.clear()
+        self._zygotes.clear()
+
+    def _reply(self, code: str) -> dict:
         for _ in range(2):  # a zygote that died is replaced once
             try:
-                reply = json.loads(self._ask(request.encode()))
-                return Observation(reply["text"], ok=reply["ok"])
-            except (OSError, ValueError, KeyError):
+                return self._ask(code)
+            except (OSError, ValueError):
                 self.close()
             except BaseException:
                 self.close()  # an unread reply must not answer the next call
                 raise
-        return Observation("error: python is not available", ok=False)
+        raise ToolFailed("python_repl: the process that runs the code died twice")
 
-    def close(self) -> None:
-        """End the process and remove its folder. May be called twice."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self._zygote = self._finalizer = None
+    def _ask(self, code: str) -> dict:
+        process = self._running(bool(_NAMES_PACKAGES.search(code))).process
+        deadline = time.monotonic() + self._limits["wall_s"] + _GRACE_S
+        _write(process, json.dumps(code).encode() + b"\n", deadline)
+        return _read(process, deadline)
 
-    def _ask(self, request: bytes) -> bytes:
-        process = self._running().process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        deadline = time.monotonic() + self._wall_s + _GRACE_S
-        _write(process.stdin, request, deadline)
-        return _read_line(process.stdout, deadline)
+    def _running(self, packages: bool) -> _Zygote:
+        if any(zygote.owner != os.getpid() for zygote in self._zygotes.values()):
+            self.close()  # we are a fork of the owner: its zygotes answer the owner alone
+        if packages not in self._zygotes:
+            zygote = self._zygotes[packages] = _start(self._sandbox, self._argument(packages))
+            self._enders.append(weakref.finalize(self, _stop, zygote))
+            _await_ready(zygote)
+        return self._zygotes[packages]
 
-    def _running(self) -> _Zygote:
-        if self._zygote is not None and self._zygote.owner != os.getpid():
-            self.close()  # we are a fork of the owner: its zygote answers the owner alone
-        if self._zygote is None:
-            self._zygote = _start(self._python)
-            self._finalizer = weakref.finalize(self, _stop, self._zygote)
-        return self._zygote
+    def _argument(self, packages: bool) -> str:
+        walled = self._sandbox == "bwrap"
+        more = {
+            "system_calls": walls.system_calls().hex() if walled else "",
+            "packages": "/packages" if walled else str(walls.packages()),
+            "preload": [*walls.PACKAGES, "numpy.random"] if packages else [],
+        }
+        return json.dumps(self._limits | more)
 
 
-def _start(python: str) -> _Zygote:
-    scratch = tempfile.mkdtemp(prefix="sparkctl-python-")
+def sandbox_fault() -> str | None:
+    """None where the sandbox can be set up here; else one line: what is missing, and what to install."""
+    tool = PythonRepl()
+    try:
+        return tool.fault()
+    finally:
+        tool.close()
+
+
+def _start(sandbox: Sandbox, argument: str) -> _Zygote:
+    walled = sandbox == "bwrap"
+    command = walls.command(ZYGOTE) if walled else [sys.executable, *walls.FLAGS, str(ZYGOTE)]
+    folder = tempfile.mkdtemp(prefix="sparkctl-python-")
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by _stop)
     try:
         process = subprocess.Popen(
-            [python, "-P", "-s", "-S", "-B", "-X", "utf8", str(ZYGOTE)],  # -I, but for the hash seed below
+            [*command, argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=complaints,
             bufsize=0,
-            cwd=scratch,
-            env={"PYTHONHASHSEED": "0"},  # sets print in the same order in every run
+            cwd=folder,
+            env=walls.environment(),
             start_new_session=True,
         )
-    except OSError:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    return _Zygote(process, scratch, os.getpid())
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        complaints.close()
+        raise walls.NoSandbox(f"python_repl: {command[0]} cannot be started ({error.strerror})") from None
+    return _Zygote(process, folder, complaints, os.getpid())
+
+
+def _await_ready(zygote: _Zygote) -> None:
+    """Return once the zygote has run a first program with all its limits. Raises NoSandbox where it does not."""
+    with contextlib.suppress(OSError, ValueError):
+        if _read(zygote.process, time.monotonic() + _START_S) == {"ready": True}:
+            return
+    zygote.complaints.seek(0)
+    lines = zygote.complaints.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+    advice = "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"
+    raise walls.NoSandbox(f"the sandbox of python_repl does not start: {lines[-1][:200]}; {advice}, {walls.OPT_OUT}")
 
 
 def _stop(zygote: _Zygote) -> None:
     """End the process if it is ours; in a fork of the owner, only let go of it."""
     process = zygote.process
-    for pipe in (process.stdin, process.stdout):
+    for pipe in (process.stdin, process.stdout, zygote.complaints):
         with contextlib.suppress(OSError):
             if pipe is not None:
                 pipe.close()
@@ -127,10 +191,12 @@ def _stop(zygote: _Zygote) -> None:
         return
     process.kill()
     process.wait()
-    shutil.rmtree(zygote.scratch, ignore_errors=True)
+    shutil.rmtree(zygote.folder, ignore_errors=True)
 
 
-def _write(pipe: IO[bytes], text: bytes, deadline: float) -> None:
+def _write(process: subprocess.Popen[bytes], text: bytes, deadline: float) -> None:
+    pipe = process.stdin
+    assert pipe is not None
     os.set_blocking(pipe.fileno(), False)
     while text:
         if not select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
@@ -138,8 +204,10 @@ def _write(pipe: IO[bytes], text: bytes, deadline: float) -> None:
         text = text[os.write(pipe.fileno(), text) :]
 
 
-def _read_line(pipe: IO[bytes], deadline: float) -> bytes:
-    line = b""
+def _read(process: subprocess.Popen[bytes], deadline: float) -> dict:
+    """The next line, which is a JSON object. Raises OSError or ValueError where there is none."""
+    pipe, line = process.stdout, b""
+    assert pipe is not None
     while not line.endswith(b"\n"):
         if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise TimeoutError("the zygote does not answer")
@@ -147,4 +215,4 @@ def _read_line(pipe: IO[bytes], deadline: float) -> bytes:
         if not chunk:
             raise ConnectionError("the zygote has ended")
         line += chunk
-    return line
+    return json.loads(line)

@@ -1,7 +1,8 @@
 """The process that `python_repl` starts: it forks one child per request, and the child runs the code.
 
-Standard library only; run as a script, never imported by the package. One JSON line per request on stdin
-(`{"code": str, "cpu_s": int, "wall_s": float}`), one JSON line per reply on stdout (`{"ok": bool, "text": str}`).
+Standard library only; run as a script, never imported by the package. Its one argument is JSON (`Limits`). It first
+tries itself and says so (a line `{"ready": bool}`); then one line of JSON per request on stdin (the code), one per
+reply on stdout: `{"ok": bool, "text": str}`, or `{"failed": str}` where the outcome is the machine's, not the code's.
 The child holds neither of the two: its own pipes carry what it prints and why it failed.
 """
 
@@ -14,12 +15,13 @@ import decimal  # noqa: F401
 import fractions  # noqa: F401
 import gc
 import heapq  # noqa: F401
+import importlib
 import itertools  # noqa: F401
 import json
 import math  # noqa: F401
 import os
 import random
-import re  # noqa: F401
+import re
 import resource
 import select
 import shutil
@@ -27,91 +29,152 @@ import signal
 import statistics  # noqa: F401
 import struct
 import sys
+import tempfile
 import time
 import traceback
 import types
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 MAX_PRINTED = 65_536
 """Bytes after which a child is killed."""
 MAX_TEXT = 4_096
 """Characters of the printed text that are handed back."""
-MEMORY = 512 * 2**20
 FILE_SIZE = 2**20
+SCRATCH = "size=16m,nr_inodes=1024,mode=700"
+BUSY = 0.01
+"""Share of a core; a child that used more than this while its wall time ran out was computing, not waiting."""
 
-_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
-_PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
+_PDEATHSIG, _DUMPABLE, _SECCOMP, _NO_NEW_PRIVS = 1, 4, 22, 38
+_SECCOMP_FILTER = 2
 _CAPABILITY_VERSION = 0x20080522
+_NOSUID_NODEV_NOEXEC, _DETACH = 2 | 4 | 8, 2
+_ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}(?=>)")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a call may use, and where it runs. `system_calls`: the filter in hexadecimal; without one, only limits."""
+
+    cpu_s: int
+    wall_s: float
+    memory_mb: int
+    system_calls: str
+    packages: str
+    preload: list[str]
 
 
 def main() -> None:
-    scratch = os.getcwd()
+    limits = Limits(**json.loads(sys.argv[1]))
     libc = ctypes.CDLL(None, use_errno=True)
-    isolate(libc)
-    gc.freeze()
-    for line in sys.stdin.buffer:
-        reply = answer(libc, **json.loads(line))
-        empty(scratch)
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
-
-
-def isolate(libc: ctypes.CDLL) -> None:
-    """Where the kernel lets us: no network, and own process numbers, so that a child sees and signals only its own."""
-    if libc.unshare(_NEWUSER | _NEWNET | _NEWPID) == 0:
-        first = os.fork()
-        if first:
-            os.closerange(0, 3)
-            os.waitpid(first, 0)
-            os._exit(0)
-        libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_DUMPABLE, 0, 0, 0, 0)  # /proc/<this>/fd and memory are closed to a child without capabilities
+    load(limits)
+    gc.freeze()
+    say({"ready": answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}})
+    for line in sys.stdin.buffer:
+        say(answer(libc, limits, json.loads(line)))
 
 
-def answer(libc: ctypes.CDLL, code: str, cpu_s: int, wall_s: float) -> dict[str, object]:
+def say(reply: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(reply) + "\n")
+    sys.stdout.flush()
+
+
+def load(limits: Limits) -> None:
+    """Import what the children are to find imported, and leave the folder of packages out of reach otherwise."""
+    sys.path.insert(0, limits.packages)
+    for name in limits.preload:
+        importlib.import_module(name)
+    sys.path.remove(limits.packages)
+
+
+def answer(libc: ctypes.CDLL, limits: Limits, code: str) -> dict[str, object]:
     """Run the code in a child and say what came of it."""
+    try:
+        with scratch(libc, limits) as folder:
+            return run_child(libc, limits, code, folder)
+    except OSError as error:
+        return {"failed": f"no process could be started ({error})"}
+
+
+@contextlib.contextmanager
+def scratch(libc: ctypes.CDLL, limits: Limits) -> Iterator[str]:
+    """An empty folder for one call. In the sandbox it is a file system of its own: bounded, and gone at once."""
+    if not limits.system_calls:
+        folder = tempfile.mkdtemp(dir=os.getcwd())
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID_NODEV_NOEXEC, SCRATCH.encode()):
+        raise OSError(ctypes.get_errno(), "cannot mount the scratch folder")
+    try:
+        yield "/tmp"
+    finally:
+        if libc.umount2(b"/tmp", _DETACH):
+            os._exit(1)  # the next call must not find what this one left
+
+
+def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict[str, object]:
     printed, failed = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         status = 70
         try:
-            become_child(libc, printed[1], failed[1], cpu_s)
+            become_child(libc, limits, folder, printed[1], failed[1])
             status = execute(code)
         finally:
             os._exit(status)
     os.close(printed[1])
     os.close(failed[1])
+    texts = {printed[0]: b"", failed[0]: b""}
     try:
-        out, error, stopped = collect(child, printed[0], failed[0], time.monotonic() + wall_s)
-        status = end(child)
+        stopped = collect(child, texts, limits.wall_s)
+        status, cpu_s = end(child)
     finally:
         os.close(printed[0])
         os.close(failed[0])
-    return verdict(clip(out), clip(error), stopped, os.waitstatus_to_exitcode(status))
+    out, error = map(clip, texts.values())
+    return verdict(limits, out, error, stopped, os.waitstatus_to_exitcode(status), cpu_s)
 
 
 # ---- in the child ------------------------------------------------------------------------------------------------
 
 
-def become_child(libc: ctypes.CDLL, printed: int, failed: int, cpu_s: int) -> None:
-    """Give up everything but 0 (empty), 1 (what is printed), 2 (nowhere) and 3 (why it failed)."""
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for source, target in ((null, 0), (printed, 1), (null, 2), (failed, 3)):
-        os.dup2(source, target)
-    os.closerange(4, 256)
-    libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def become_child(libc: ctypes.CDLL, limits: Limits, folder: str, printed: int, failed: int) -> None:
+    """Give up everything but 0 (empty), 1 (what is printed), 2 (nowhere) and 3 (why it failed), or die."""
+    try:
+        os.setsid()
+        os.chdir(folder)
+        null = os.open(os.devnull, os.O_RDWR)
+        for source, target in ((null, 0), (printed, 1), (null, 2), (failed, 3)):
+            os.dup2(source, target)
+        os.closerange(4, 256)
+        # At the first value SIGXCPU, which tells us why the child ended; at the second SIGKILL, which nothing outlives.
+        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
+        for limit, most in (
+            (resource.RLIMIT_AS, limits.memory_mb * 2**20),
+            (resource.RLIMIT_FSIZE, FILE_SIZE),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NOFILE, 32),
+            (resource.RLIMIT_NPROC, 0),  # root is not bound by it
+        ):
+            resource.setrlimit(limit, (most, most))
+        give_up_powers(libc, bytes.fromhex(limits.system_calls))
+    except BaseException:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_up_powers(libc: ctypes.CDLL, system_calls: bytes) -> None:
+    """No capability, none to be had by running a program, and only the system calls that the filter lets pass."""
     header, nothing = struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24)
-    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.capset(header, nothing):
+    wrong = libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+    wrong = wrong or libc.capset(header, nothing)
+    if system_calls and not wrong:
+        steps = ctypes.create_string_buffer(system_calls, len(system_calls))
+        program = struct.pack("HP", len(system_calls) // 8, ctypes.addressof(steps))
+        wrong = libc.prctl(_SECCOMP, _SECCOMP_FILTER, ctypes.c_char_p(program), 0, 0)
+    if wrong:
         raise OSError(ctypes.get_errno(), "cannot give up privileges")
-    for limit, most in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_FSIZE, FILE_SIZE),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 32),
-        (resource.RLIMIT_NPROC, 0),  # root is not bound by it
-    ):
-        resource.setrlimit(limit, (most, most))
 
 
 def execute(code: str) -> int:
@@ -119,6 +182,8 @@ def execute(code: str) -> int:
     sys.stdin, sys.argv = open(0, closefd=False), [""]  # noqa: SIM115
     sys.stdout = open(1, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
     random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     error = None
     try:
@@ -147,48 +212,58 @@ def run(code: str, names: dict[str, object]) -> None:
 # ---- in the zygote -----------------------------------------------------------------------------------------------
 
 
-def collect(child: int, printed: int, failed: int, deadline: float) -> tuple[bytes, bytes, str | None]:
-    """What the child wrote on both pipes until it ended; third is the limit for which it must be stopped, if any."""
+def collect(child: int, texts: dict[int, bytes], wall_s: float) -> str | None:
+    """Fill in what the child wrote on each pipe until it ended; the limit for which it must be stopped, if any."""
     ended = os.pidfd_open(child)
-    texts = {printed: b"", failed: b""}
-    stopped: str | None = "time"
+    begun, used = time.monotonic(), []
     try:
-        while (left := deadline - time.monotonic()) > 0:
-            ready = select.select([ended, *texts], [], [], left)[0]
-            for pipe in texts.keys() & set(ready):
-                texts[pipe] += os.read(pipe, MAX_PRINTED)
-            if max(map(len, texts.values())) > MAX_PRINTED:
-                stopped = "output"
-                break
-            if ended in ready:
-                stopped = None
-                break
+        for share in (0.5, 1.0):
+            stopped = read_until(begun + share * wall_s, ended, texts)
+            if stopped != "wall":
+                return stopped
+            used.append(time.clock_gettime(~child << 3 | 2))  # the CPU clock of the child (see clock_getcpuclockid)
+        return "wall" if used[1] - used[0] < BUSY * wall_s / 2 else "busy"
     finally:
         os.close(ended)
-    return texts[printed], texts[failed], stopped
 
 
-def end(child: int) -> int:
-    """Kill the child, if it still runs, and all that it started; its wait status."""
-    with contextlib.suppress(OSError):
-        os.killpg(child, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    alone = os.getpid() == 1
-    with contextlib.suppress(OSError):
-        if alone:
-            os.kill(-1, signal.SIGKILL)  # everything in our own process numbers, ourselves excepted
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, 0 if alone else os.WNOHANG)[0]:
-            pass
-    return status
+def read_until(deadline: float, ended: int, texts: dict[int, bytes]) -> str | None:
+    watched = {ended, *texts}
+    while (left := deadline - time.monotonic()) > 0:
+        ready = select.select(watched, [], [], left)[0]
+        for pipe in texts.keys() & set(ready):
+            text = os.read(pipe, MAX_PRINTED)
+            texts[pipe] += text
+            if not text:
+                watched.discard(pipe)  # closed by the child, which may go on all the same
+        if max(map(len, texts.values())) > MAX_PRINTED:
+            return "output"
+        if ended in ready:
+            return None
+    return "wall"
 
 
-def verdict(out: str, error: str, stopped: str | None, code: int) -> dict[str, object]:
-    """The reply. A child stopped by the clock keeps no output: how far it came is chance."""
-    if stopped == "time" or (stopped is None and code in (-signal.SIGXCPU, -signal.SIGKILL)):
-        return {"ok": False, "text": "error: time limit exceeded"}
+def end(child: int) -> tuple[int, float]:
+    """Kill the child, if it still runs, and its process group; its wait status and the CPU seconds it used."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(OSError):
+            kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    return status, usage.ru_utime + usage.ru_stime
+
+
+def verdict(limits: Limits, out: str, error: str, stopped: str | None, code: int, cpu_s: float) -> dict[str, object]:
+    """The reply. A child stopped by a clock keeps no output: how far it came is chance."""
+    if stopped == "busy":
+        return {
+            "failed": f"{limits.wall_s:g} s went by and the code got {cpu_s:.1f} s of CPU time: the machine is busy"
+        }
+    if stopped == "wall":
+        return {"ok": False, "text": f"error: wall time of {limits.wall_s:g} s used up"}
+    if stopped is None and code == -signal.SIGKILL and cpu_s < limits.cpu_s:
+        return {"failed": "the code was killed from outside: perhaps the machine is out of memory"}
+    if stopped is None and code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return {"ok": False, "text": f"error: CPU time of {limits.cpu_s} s used up"}
     if stopped == "output":
         error = f"error: more than {MAX_PRINTED} bytes printed"
     elif code < 0:
@@ -199,20 +274,9 @@ def verdict(out: str, error: str, stopped: str | None, code: int) -> dict[str, o
 
 
 def clip(raw: bytes) -> str:
-    text = raw.decode(errors="replace").strip()
+    """As text, without addresses, which differ from run to run."""
+    text = _ADDRESS.sub("0x…", raw.decode(errors="replace").strip())
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
-def empty(scratch: str) -> None:
-    """A call finds nothing of the calls before it."""
-    with contextlib.suppress(OSError):
-        os.makedirs(scratch, exist_ok=True)
-        os.chdir(scratch)
-        for entry in os.scandir(scratch):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                os.unlink(entry)
 
 
 if __name__ == "__main__":

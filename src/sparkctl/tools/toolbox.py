@@ -1,4 +1,4 @@
-"""All eight tools behind one call that never raises. What the policy's prompt says of each stands in tools.toml."""
+"""All eight tools behind one call that no query makes raise. What the policy's prompt says of each stands in tools.toml."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import Self
 
 from sparkctl.episode import TOOLS, one_line
 from sparkctl.errors import SparkError
-from sparkctl.tools.observation import Document, Observation
+from sparkctl.tools.observation import Document, Observation, ToolFailed
 from sparkctl.tools.python_repl import PythonRepl
 from sparkctl.tools.retrieval import Retrieval
 
@@ -37,11 +37,20 @@ class Toolbox:
         self._tools: dict[str, Tool] = {}
 
     def __call__(self, tool_name: str, query: str) -> Observation:
-        """The tool's observation, on one line of at most `limit` characters. Raises for an unknown tool name only."""
+        """The tool's observation, on one line of at most `limit` characters.
+
+        Raises SparkError for an unknown tool name and for a tool that cannot work here, ToolFailed for a call that
+        came to nothing for a reason outside the query.
+        """
         if tool_name not in TOOLS:
             raise SparkError(f"unknown tool '{tool_name[:60]}': there are {', '.join(TOOLS)}")
         observation = self._answer(tool_name, query)
         return Observation(one_line(_clean(observation.text), self._limit), observation.ok)
+
+    def prepare(self, name: str) -> None:
+        """Build a tool now, which its first call would do. Raises SparkError where it cannot work on this machine."""
+        if name not in self._tools:
+            self._tools[name] = self._built(name)
 
     def close(self) -> None:
         """End what runs and free the indexes. A later call builds them again."""
@@ -63,16 +72,20 @@ class Toolbox:
             return Observation("error: empty query", ok=False)
         if len(query) > MAX_QUERY:
             return Observation(f"error: query too long: {len(query)} characters, at most {MAX_QUERY}", ok=False)
+        self.prepare(name)
         try:
-            if name not in self._tools:
-                self._tools[name] = self._built(name)
             return self._tools[name](query)
+        except ToolFailed:
+            raise  # a call that failed for a reason outside the query is no observation
         except Exception as error:  # the boundary: whatever a string does to a tool, the rollout goes on
             return Observation(f"error: {name} failed ({type(error).__name__})", ok=False)
 
     def _built(self, name: str) -> Tool:
         if name == "python_repl":
-            return PythonRepl()
+            repl = PythonRepl()
+            if fault := repl.fault():
+                raise SparkError(fault)
+            return repl
         if name in _RETRIEVAL:
             return Retrieval(self._documents[name], hits=self._hits)
         return _computing(name)
