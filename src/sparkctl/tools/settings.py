@@ -124,14 +124,14 @@ class Tools(Settings):
     """Documents that a retrieval tool shows."""
     limit: int = Field(600, ge=1)
     """Characters of an observation; the rest is cut and marked."""
-    calculator: Computing = Field(default_factory=Computing)
-    python_repl: Python = Field(default_factory=Python)
-    wolfram_alpha: Service = Field(default_factory=Service)
-    search: Search = Field(default_factory=Search)
-    wikipedia: Search = Field(default_factory=Search)
-    semantic_scholar: Search = Field(default_factory=Search)
-    static_kb: Facts = Field(default_factory=Facts)
-    unit_converter: Computing = Field(default_factory=Computing)
+    calculator: Computing = Computing()  # type: ignore[call-arg]
+    python_repl: Python = Python()  # type: ignore[call-arg]
+    wolfram_alpha: Service = Service()  # type: ignore[call-arg]
+    search: Search = Search()  # type: ignore[call-arg]
+    wikipedia: Search = Search()  # type: ignore[call-arg]
+    semantic_scholar: Search = Search()  # type: ignore[call-arg]
+    static_kb: Facts = Facts()  # type: ignore[call-arg]
+    unit_converter: Computing = Computing()  # type: ignore[call-arg]
     descriptions: dict[str, str]
     """Action -> the line that the policy's prompt says of it."""
 
