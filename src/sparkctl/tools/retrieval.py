@@ -8,7 +8,9 @@ A query is a bag of words: no character of it acts as an operator.
 
 import re
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -230,18 +232,17 @@ def _share(marked_title: str) -> float:
 
 
 def _passage(body: str, marked: str, room: int) -> str:
-    """The text if it fits, else what fits of it from that sentence on after which most of the query's words come."""
+    """The text if it fits, else what fits of it from that sentence on in which, with those after it, most of
+    the query's words are."""
     if len(body) <= (room := max(room, 1)):
         return body
     sentences = [part for part in _SENTENCE.split(marked) if part]
     found = [{word.lower() for word in _MARKED.findall(sentence)} for sentence in sentences]
-    lengths = [len(sentence) - 2 * sentence.count(_OPEN) + 1 for sentence in sentences]
-    best, most = 0, -1
-    for start in range(len(sentences)):
-        end, size = start, 0
-        while end < len(sentences) and size < room:
-            size += lengths[end]
-            end += 1
+    ends = list(accumulate(len(sentence) - 2 * sentence.count(_OPEN) + 1 for sentence in sentences))
+    best, most = 0, 0
+    for start in (i for i, words_in in enumerate(found) if words_in):
+        before = ends[start - 1] if start else 0
+        end = max(start + 1, bisect_right(ends, before + room))  # whole sentences, the first of them in any case
         if (there := len(set().union(*found[start:end]))) > most:
             best, most = start, there
     text = " ".join(sentences[best:]).replace(_OPEN, "").replace(_CLOSE, "")
