@@ -171,7 +171,6 @@ def test_a_corpus_from_a_file_answers_and_its_bytes_decide(world, memory, tmp_pa
     pq.write_table(pa.table({"title": ["Xenon"], "text": ["a heavy gas"]}), path)
     after = toolports.identities(settings, memory)
     assert [name for name in TOOLS if before[name] != after[name]] == ["static_kb"]
-    toolports.close_tools()
     assert said(ask(settings, memory, [("static_kb", "xenon")])) == ["Xenon: a heavy gas"]
 
 

@@ -139,7 +139,8 @@ atexit.register(close_tools)
 
 
 def _box(settings: Tools, cache_folder: Path = Path(), others: Outside = outside) -> Toolbox:
-    key = (f"{cache_folder} {settings.model_dump_json(exclude={'descriptions'})}", others)
+    tables = settings.model_dump_json(exclude={"descriptions"})
+    key = (digest([str(cache_folder), tables, identities(settings, None)]), others)
     if key not in _boxes:
         openers = {name: partial(_open, name, settings, cache_folder, others) for name in TOOLS}
         _boxes[key] = Toolbox(openers, limit=settings.limit)
