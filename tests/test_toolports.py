@@ -140,7 +140,8 @@ def test_what_is_answered_is_recorded_and_replayed(world, memory):
 def test_the_recording_is_the_answer_given_last(world, memory):
     """Also where it was remembered: a run's recordings are what that run saw."""
     offline = said(ask(tools(), memory, CALLS[:1], world))
-    ask(tools(**LIVE), memory, CALLS[:1], world)
+    live = said(ask(tools(**LIVE), memory, CALLS[:1], world))
+    assert Recordings(memory).recall("wikipedia", ["xenon"])["xenon"].observation == live[0] != offline[0]
     assert said(ask(tools(), memory, CALLS[:1], world)) == offline
     assert Recordings(memory).recall("wikipedia", ["xenon"])["xenon"].observation == offline[0]
 
