@@ -61,7 +61,8 @@ science: $(READY) ## the claim on nano: three seeds, five policies, intervals of
 bench: $(READY) ## what is measured
 	$(BIN)/python benchmarks/select_scale.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/judge_throughput.py
 
 clean: ## remove the tables of all runs; replies that were paid for stay in data/memory.sqlite
-	rm -rf data/store $(dir $(wildcard data/*/runs.jsonl))
+	rm -rf data/store data/cache $(dir $(wildcard data/*/runs.jsonl))

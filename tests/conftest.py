@@ -9,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-from sparkctl import wiring
+from sparkctl import toolports, wiring
 from sparkctl.ports import Memory, remembered
 from support import FakeWorld
 
@@ -24,6 +24,6 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
 
     monkeypatch.setattr(wiring, "policy_port", policy_port)
     monkeypatch.setattr(wiring, "judge_port", lambda s, t, m, w: remembered(world.judge, m, "judge", chunk=4, watch=w))
-    monkeypatch.setattr(wiring, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
+    monkeypatch.setattr(toolports, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
     monkeypatch.setattr(wiring, "policy_identity", lambda policy: "fake")
     return world

@@ -114,6 +114,13 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["train", "--audit", "--dry-run"], "train: --audit and --dry-run look at the run as it is"),
         (["train", "--audit", "--policy", "sprak"], "train: 'sprak' is not one of them; this recipe has: sft_best"),
         (["schema", "step"], "unknown table 'step'; did you mean 'steps'?"),
+        (
+            ["run", "--set", "tools.wikipedia.bakend=live"],
+            "tools.wikipedia.bakend: unknown setting; did you mean 'backend'?",
+        ),
+        (["run", "--set", "tools.search.corpus=nowhere"], "tools.search.corpus: no file 'nowhere'"),
+        (["recordings", "export", "x.parquet"], "there are no recordings yet; `sparkctl run` makes them"),
+        (["recordings", "import", "nowhere.parquet"], "nowhere.parquet: no such file"),
     ],
 )
 def test_a_wrong_argument_is_refused(tmp_path, args, says):

@@ -360,6 +360,39 @@ def schema_command(
             print(f"  {column.name:<20} {column.type!s:<22} {column.meaning}{null}")
 
 
+_recordings = typer.Typer(
+    no_args_is_help=True, help="What tools were asked and what they answered, as one Parquet file."
+)
+app.add_typer(_recordings, name="recordings")
+
+
+@_recordings.command("export")
+def export_command(
+    file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    tool: Annotated[str | None, typer.Option("--tool", help="Only this tool.")] = None,
+    data: Data = Path("data"),
+) -> None:
+    """Write the recordings of a data folder to a file, to ship it with a data set."""
+    from sparkctl.workbench import recordings
+
+    print(f"{recordings(data).write(file, tool)} recordings written to {file}")
+
+
+@_recordings.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(help="Parquet file of recordings.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Where the file says otherwise than what is there, take the file.")
+    ] = False,
+    data: Data = Path("data"),
+) -> None:
+    """Add the recordings of a file, for tools whose back end is replay to answer from."""
+    from sparkctl.workbench import recordings
+
+    done = recordings(data).read(file, replace=replace)
+    print(f"{done.new} recordings added, {done.replaced} replaced, {done.known} there already")
+
+
 @app.command("gc")
 def gc_command(
     data: Data = Path("data"), yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only list.")] = False

@@ -54,6 +54,10 @@ STOPS = (f"\n{OBSERVATION}", f"\n{THOUGHT}")
 """Where a turn must end: a policy that goes on would invent the result, or a further step."""
 
 _TURN = re.compile(r"\A\s*(?:Thought:)?(?P<thought>.*?)\nAction:(?P<tool>[^\n]*)\nInput:(?P<query>.*)\Z", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNSEEN = re.compile(
+    r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _LETTER = re.compile(r"\(?\s*([A-J])\s*(?:[).:]|$)")
 
 
@@ -106,8 +110,9 @@ def messages(state: State, system: str) -> list[dict[str, str]]:
 
 
 def flat(text: str) -> str:
-    """The text on one line, so that no marker of ours can stand at a line's start."""
-    return " ".join(text.split())
+    """The text on one line, so that no marker of ours can stand at a line's start; characters that cannot be seen, or
+    that change the direction of what can, are left out, and what is no valid text is replaced."""
+    return " ".join(_UNSEEN.sub("", _CONTROL.sub(" ", text)).encode("utf-8", "replace").decode().split())
 
 
 def one_line(text: str, limit: int = 600) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import ports, wiring
+from sparkctl import ports, toolports, wiring
 from sparkctl import store as stores
 from sparkctl.backends import hub, models
 from sparkctl.episode import ACTIONS
@@ -78,9 +78,10 @@ class Fate:
 # ---- plan ------------------------------------------------------------------------------------------------------------
 
 
-def nodes(recipe: dict[str, Values]) -> list[Node]:
-    """The experiment of a recipe, in an order in which every node comes after what it reads."""
-    s = _Sections(recipe)
+def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]:
+    """The experiment of a recipe, in an order in which every node comes after what it reads. `memory` holds the
+    recordings that tools are replayed from."""
+    s = _Sections(recipe, memory)
     rounds = range(1, s.steps + 1)
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
@@ -115,14 +116,15 @@ _OF_ALL_VARIANTS = {"quantise": "train.quantise, for all variants and their refe
 class _Sections:
     """A recipe's sections, with what one stage's settings take over from another's recipe."""
 
-    def __init__(self, recipe: dict[str, Values]) -> None:
+    def __init__(self, recipe: dict[str, Values], memory: Memory | None) -> None:
         self.synth, self.judge, self.select, self.tools, self.train, self.eval = (
             dict(recipe[name]) for name in ("synth", "judge", "select", "tools", "train", "eval")
         )
         for section, owners in _OWNED_ELSEWHERE.items():
             for name in owners.keys() & recipe[section].keys():
                 raise SparkError(f"{section}.{name}: cannot be set here; it comes from {owners[name]}")
-        checked(Tools, self.tools, "tools")
+        self.toolset: Tools = checked(Tools, self.tools, "tools")
+        self.answering = toolports.identities(self.toolset, memory)
         described = set(self.tools.get("descriptions", {}))
         if described != set(ACTIONS):
             odd = sorted(described ^ set(ACTIONS))[0]
@@ -204,7 +206,7 @@ def _draw(given: Values, source: Any, seed: Any, section: str) -> Values:
 
 def _source(source: Any, key: str) -> tuple[dict[str, Path], dict[str, str]]:
     if source == models.NANO:
-        return {}, {"corpus": wiring.corpus_identity()}
+        return {}, {"corpus": toolports.embedded_identity()}
     if str(source).startswith(hub.PREFIX):
         return {}, {"data set": hub.identity(source)}
     path = Path(str(source)).expanduser()
@@ -232,7 +234,7 @@ def _synth_node(s: _Sections, step: int) -> Node:
 def _judge_node(s: _Sections, step: int) -> Node:
     settings = checked(judge.Judge, s.judge | {"step": step}, "judge")
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",)} | _history(step)
-    known = wiring.judge_identity(settings.model, checked(Tools, s.tools, "tools"))
+    known = wiring.judge_identity(settings.model, s.toolset)
     return Node(f"judge.{step}", judge.STAGE, settings, reads, {"scores": f"scores.{step}"}, identities=known)
 
 
@@ -240,9 +242,13 @@ def _select_node(s: _Sections, step: int) -> Node:
     values = s.select | {"step": step, "steps": s.steps, "tools": s.tools}
     settings = checked(select.Select, values, "select")
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",), "scores": (f"scores.{step}",)}
-    known = {"corpus": wiring.corpus_identity()}
     return Node(
-        f"select.{step}", select.STAGE, settings, reads | _history(step), {"steps": f"steps.{step}"}, identities=known
+        f"select.{step}",
+        select.STAGE,
+        settings,
+        reads | _history(step),
+        {"steps": f"steps.{step}"},
+        identities=s.answering,
     )
 
 
@@ -282,7 +288,7 @@ def _eval_node(s: _Sections, name: str) -> Node:
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     if name != BASE:
         reads["adapter"] = (f"adapter.{name}",)
-    known = wiring.engine_identity(settings) | {"corpus": wiring.corpus_identity()}
+    known = wiring.engine_identity(settings) | s.answering
     return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, identities=known)
 
 
@@ -453,12 +459,15 @@ class Maker:
         """Call a stage with its ports; its outputs are good until the block ends. `kept`: where training may leave what
         it needs to go on after a kill."""
         with tempfile.TemporaryDirectory(prefix="sparkctl-") as scratch:
+            failed: list[str] = []
             context = Context(
                 policy=lambda adapter: self._port(
                     f"{label} policy", lambda w: wiring.policy_port(settings, adapter, self.memory, w)
                 ),
                 judge=self._port(label, lambda w: wiring.judge_port(settings, self.tools, self.memory, w)),
-                tools=self._port(f"{label} tools", lambda w: wiring.tools_port(self.tools, self.memory, w)),
+                tools=_noting(
+                    self._port(f"{label} tools", lambda w: toolports.tools_port(self.tools, self.memory, w)), failed
+                ),
                 identity=wiring.policy_identity,
                 dataset=hub.load,
                 learner=lambda: self.learner(settings, kept),
@@ -466,7 +475,10 @@ class Maker:
                 progress=self.progress,
                 warn=lambda line: self.warn(f"{label}: {line}"),
             )
-            yield stage.run(inputs, settings, context)
+            made = stage.run(inputs, settings, context)
+            if failed:
+                self.warn(f"{label}: {len(failed)} tool calls came to nothing, the first: {failed[0]}")
+            yield made
 
     def learner(self, settings: Any, kept: Path | None = None) -> Any:
         """What trains a policy with these settings."""
@@ -492,6 +504,17 @@ class Maker:
                 return port(requests)
 
         return ask
+
+
+def _noting(port: Port, failed: list[str]) -> Port:
+    """The port; the errors of its replies are added to the list."""
+
+    def ask(requests: Any) -> Any:
+        replies = port(requests)
+        failed.extend(reply.error for reply in replies if reply.error is not None)
+        return replies
+
+    return ask
 
 
 def _spent(costs: Sequence[float | None]) -> str:

@@ -65,11 +65,11 @@ class Memory:
     def recall(self, digests: Sequence[str]) -> dict[str, Reply]:
         """The replies that are known, by digest."""
         known: dict[str, Reply] = {}
-        with self._guard():
+        with self.opened() as db:
             for i in range(0, len(digests), 500):
                 part = digests[i : i + 500]
                 marks = ",".join("?" * len(part))
-                rows = self._db.execute(f"SELECT digest, body, cost_usd FROM replies WHERE digest IN ({marks})", part)
+                rows = db.execute(f"SELECT digest, body, cost_usd FROM replies WHERE digest IN ({marks})", part)
                 known |= {name: Reply(json.loads(body), None, cost) for name, body, cost in rows}
         return known
 
@@ -79,16 +79,16 @@ class Memory:
         good = {name: reply for name, reply in replies.items() if reply.error is None}
         rows = [(name, json.dumps(r.body, ensure_ascii=False), r.cost_usd) for name, r in good.items()]
         cost = sum(reply.cost_usd or 0.0 for reply in replies.values())
-        with self._guard(), self._db:
-            self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
+        with self.opened() as db, db:
+            db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
             if account and cost:
                 add = "INSERT INTO paid VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET usd = usd + excluded.usd"
-                self._db.execute(add, (account, cost))
+                db.execute(add, (account, cost))
 
     def paid(self, account: str) -> float:
         """US dollars that were ever booked on an account, failed calls included."""
-        with self._guard():
-            row = self._db.execute("SELECT usd FROM paid WHERE account = ?", (account,)).fetchone()
+        with self.opened() as db:
+            row = db.execute("SELECT usd FROM paid WHERE account = ?", (account,)).fetchone()
         return float(row[0]) if row else 0.0
 
     def close(self) -> None:
@@ -97,9 +97,10 @@ class Memory:
             self._db.close()
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """The database, opened at its first use; its faults become a SparkError that names the file."""
         try:
-            yield
+            yield self._db
         except sqlite3.Error as fault:
             raise SparkError(
                 f"{self.path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"

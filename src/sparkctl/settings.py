@@ -1,7 +1,7 @@
 """Settings of a stage: strict, frozen, checked before anything runs; a misspelt one is refused with the nearest name."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,8 +20,9 @@ class Settings(BaseModel):
     knobs: ClassVar[frozenset[str]] = frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the result, JSON-able: part of the key."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in self.knobs}
+        """The settings that decide the result, JSON-able: part of the key. Settings within settings have theirs."""
+        dumped = self.model_dump(mode="json", exclude=set(self.knobs))
+        return dumped | {k: v.identity() for k, v in self if isinstance(v, Settings) and k in dumped}
 
 
 def checked(kind: type[Settings], values: Mapping[str, Any], section: str) -> Any:
@@ -56,8 +57,9 @@ def _explained(kind: type[Settings], fault: ValidationError, section: str) -> st
 
 def _known(kind: type[BaseModel], place: list[str]) -> list[str]:
     for part in place:
-        inner = kind.model_fields[part].annotation if part in kind.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        inner = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
             break
-        kind = inner
+        kind = inner[0]
     return list(kind.model_fields)

@@ -34,8 +34,8 @@ class Store:
     """The folder of artifacts and one run's links into it."""
 
     def __init__(self, root: Path, run: str) -> None:
-        if not run.replace("-", "").replace("_", "").isalnum() or run in ("store", "memory"):
-            raise SparkError(f"--run '{run}': a run's name is letters, digits, '-' and '_', and not 'store'")
+        if not run.replace("-", "").replace("_", "").isalnum() or run in ("store", "cache", "memory"):
+            raise SparkError(f"--run '{run}': a run's name is letters, digits, '-' and '_', and not 'store' or 'cache'")
         self.root = root
         self.files = root / "store"
         self.run = root / run
@@ -140,13 +140,13 @@ def write_table(table: pa.Table, name: str, path: Path, provenance: dict[str, An
 def write_parquet(table: pa.Table, path: Path, provenance: dict[str, Any]) -> None:
     """Write a table, of the contract or not, to `path` in one move, with what made it in the footer."""
     footer = {_FOOTER: json.dumps(provenance, sort_keys=True).encode()}
-    with _whole(path) as temporary:
+    with whole(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
 
 
 def write_text(text: str, path: Path) -> None:
     """Write a text to `path` in one move."""
-    with _whole(path) as temporary:
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -154,7 +154,7 @@ def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
     """Move a finished folder to `path` in one move, with its provenance beside the files. What is there stays."""
     if (path / _PROVENANCE).exists():
         return  # of the same key, and so complete: another process was faster
-    with _whole(path) as temporary:
+    with whole(path) as temporary:
         shutil.copytree(source, temporary)
         (temporary / _PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
 
@@ -191,7 +191,7 @@ def provenance(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, moved into place at the end: that a file exists means that it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")

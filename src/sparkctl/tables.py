@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparkctl.episode import ACTIONS, CATEGORIES
+from sparkctl.episode import ACTIONS, CATEGORIES, TOOLS
 from sparkctl.errors import SparkError
 from sparkctl.recipe import did_you_mean
 
@@ -250,7 +250,21 @@ ANSWERS = Table(
         _ERROR,
     ),
 )
-TABLES = {t.name: t for t in (QUESTIONS, CANDIDATES, SCORES, STEPS, REFERENCE, UPDATES, CREDIT, ANSWERS)}
+RECORDINGS = Table(
+    "recordings",
+    "sparkctl recordings export",
+    "tool x query",
+    ("tool_name", "query"),
+    (
+        Column("tool_name", TEXT, "the tool", among=TOOLS),
+        Column("query", TEXT, "what it was asked, without blanks around it"),
+        Column("observation", TEXT, "what it answered, on one line"),
+        Column("observation_ok", BOOL, "whether that is a result; the text says why it is none"),
+        Column("backend", TEXT, "what served the tool: offline, live or mcp"),
+        Column("recorded_at", TEXT, "when, in UTC, as 2026-01-31T12:00:00Z", null="it does not depend on the day"),
+    ),
+)
+TABLES = {t.name: t for t in (QUESTIONS, CANDIDATES, SCORES, STEPS, REFERENCE, UPDATES, CREDIT, ANSWERS, RECORDINGS)}
 
 
 def named(name: str) -> Table:

@@ -1,21 +1,21 @@
 """From settings to ports: which back end answers, under which memory scope, opened only when something is asked.
 
-A scope names what answers: a policy by the bytes of its folder, a tool by its version and corpus, a judge by its name.
+A scope names what answers: a policy by the bytes of its folder, a judge by its name. The tools' part is in toolports.py.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sparkctl import toolports
 from sparkctl.backends import models
 from sparkctl.engines import Asked
 from sparkctl.ids import digest, digest_path
-from sparkctl.ports import Memory, Port, Reply, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
+from sparkctl.ports import Memory, Port, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
-from sparkctl.tools.observation import ToolFailed
 from sparkctl.tools.settings import Tools
 
 POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
@@ -24,8 +24,6 @@ POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 1
 """Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
-TOOLS_VERSION = 2
-"""Raised by hand when a tool starts to answer the same query differently."""
 RUBRIC_VERSION = 1
 """Raised by hand when the embedded judge starts to score the same case differently."""
 JUDGE_VERSION = 1
@@ -61,12 +59,6 @@ def _digest_weights(path: Path) -> str:
     return digest([size, sample.hexdigest()])
 
 
-@cache
-def corpus_identity() -> str:
-    """What tells one offline corpus and version of the tools from another."""
-    return digest([TOOLS_VERSION, *([d.source, d.title, d.text] for d in _documents())])
-
-
 def engine_identity(settings: Any) -> dict[str, str]:
     """What else decides what a policy writes: its weights and tokenizer, and how the engine reads and samples."""
     served = [settings.litellm.model] if settings.engine == "litellm" and settings.litellm.model else []
@@ -75,17 +67,10 @@ def engine_identity(settings: Any) -> dict[str, str]:
 
 
 def judge_identity(model: str, tools: Tools) -> dict[str, str]:
-    """What else decides the scores: how a judge is asked; the embedded one runs the tools as they are set."""
+    """What else decides the scores: how a judge is asked; the embedded one runs tools of its own, offline."""
     if model != NANO_JUDGE:
         return {"asked": str(JUDGE_VERSION)}
-    return {"rubric": digest([RUBRIC_VERSION, corpus_identity(), tools.hits, tools.limit])}
-
-
-@cache
-def _documents() -> tuple[Any, ...]:
-    from sparkctl.nano import world
-
-    return tuple(world.documents())
+    return {"rubric": digest([RUBRIC_VERSION, toolports.embedded_scope(tools)])}
 
 
 def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watch) -> Port:
@@ -190,36 +175,6 @@ def judge_estimate(requests: list[Request], settings: Any, tools: Tools, memory:
 def _rubric(tools: Tools) -> Any:
     from sparkctl.nano import judge
 
-    box = _toolbox(tools.hits, tools.limit)
-    box.prepare("python_repl")  # it will run programs: one error now, not one for each
+    box = toolports.embedded(tools)
+    box.open("python_repl")  # it will run programs: one error now, not one for each
     return lambda case: json.dumps(judge.score(json.loads(case), box))
-
-
-def tools_port(settings: Tools, memory: Memory, watch: Watch) -> Port:
-    """The eight tools. A tool that answers with an error has answered; only a broken tool is a failed call."""
-
-    def open_port() -> Port:
-        box = _toolbox(settings.hits, settings.limit)
-
-        def ask(requests: list[Request]) -> list[Reply]:
-            return [_asked(box, request) for request in requests]
-
-        return ask  # type: ignore[return-value]
-
-    scope = digest(["tools", settings.backend, settings.hits, settings.limit, corpus_identity()])
-    return remembered(lazy(open_port), memory, scope, chunk=64, watch=watch)
-
-
-def _asked(box: Any, request: Request) -> Reply:
-    try:
-        observation = box(request["tool_name"], request["query"])
-    except ToolFailed as error:
-        return Reply(None, str(error))
-    return Reply({"text": observation.text, "ok": observation.ok}, None, 0.0)
-
-
-@cache
-def _toolbox(hits: int, limit: int) -> Any:
-    from sparkctl.tools.toolbox import toolbox
-
-    return toolbox(_documents(), hits=hits, limit=limit)

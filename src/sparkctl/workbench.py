@@ -16,6 +16,7 @@ from sparkctl.errors import SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
+from sparkctl.recordings import Recordings
 from sparkctl.report import comparison
 from sparkctl.report.audit import audit
 from sparkctl.report.comparison import Comparison
@@ -27,6 +28,8 @@ from sparkctl.stages import judge, train
 from sparkctl.store import Store
 from sparkctl.tokens import Reader
 from sparkctl.tools.settings import Tools
+
+MEMORY = "memory.sqlite"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Workbench:
     def open(cls, profile: str, run: str, overrides: tuple[str, ...], data: Path, recipes: Path | None) -> "Workbench":
         """Read the recipe and lay out its graph; nothing is written."""
         values = recipe.load(recipes or recipe.default_folder(), profile, overrides)
-        return cls(profile, pipeline.nodes(values), Store(data, run), checked(Tools, values["tools"], "tools"))
+        graph = pipeline.nodes(values, Memory(data / MEMORY))
+        return cls(profile, graph, Store(data, run), checked(Tools, values["tools"], "tools"))
 
     def everything(self) -> list[Fate]:
         """Bring the whole experiment up to date; links to what is no part of it any more are dropped."""
@@ -103,7 +107,7 @@ class Workbench:
 
     def _judge_estimate(self, node: Node, inputs: dict[str, Any]) -> dict[str, Any]:
         requests = judge.requests(inputs, node.settings) if inputs else []  # type: ignore[arg-type]
-        memory = Memory(self.store.root / "memory.sqlite")
+        memory = Memory(self.store.root / MEMORY)
         found, remembered = wiring.judge_estimate(requests, node.settings, self.tools, memory)
         return {"step": node.name.partition(".")[2], "remembered": remembered} | asdict(found)
 
@@ -265,7 +269,7 @@ class Workbench:
         return self._maker(_tell, again).make(graph)
 
     def _maker(self, tell: Any = lambda fate: None, again: Again = pipeline.never) -> Maker:
-        memory = Memory(self.store.root / "memory.sqlite")
+        memory = Memory(self.store.root / MEMORY)
         return Maker(self.store, memory, self.tools, progress, tell, _warn, again=again)
 
     def _inputs(self, node: Node, reads: Sequence[str]) -> dict[str, Any]:
@@ -312,6 +316,11 @@ def score(path: Path, mode: scoring.Mode, seed: int, write: Path | None) -> Scor
     if write:
         store.write_parquet(scored, write, {"table": "scored", "mode": mode, "seed": seed})
     return scorecard(scored)
+
+
+def recordings(data: Path) -> Recordings:
+    """The recordings of a data folder."""
+    return Recordings(Memory(data / MEMORY))
 
 
 _TELLING = ("steps", "adapter")

@@ -1,9 +1,12 @@
 """Run: pytest tests/tools/test_retrieval.py"""
 
+from pathlib import Path
+
 import pytest
 
+from sparkctl.errors import SparkError
 from sparkctl.tools import Document
-from sparkctl.tools.retrieval import MAX_WORDS, Retrieval, words
+from sparkctl.tools.retrieval import MAX_WORDS, Retrieval, build, words
 
 DOCUMENTS = [
     Document("wikipedia", "Krebs cycle", "The Krebs cycle oxidises acetyl-CoA in the mitochondrion."),
@@ -65,3 +68,55 @@ def test_a_long_query_is_cut_and_a_surrogate_in_a_document_is_replaced() -> None
     index = Retrieval([Document("search", "odd", "half \ud800 pair")])
     assert index("pair").text == "odd: half ? pair"
     index.close()
+
+
+def test_a_title_spelt_out_in_full_comes_before_one_that_is_half_there() -> None:
+    """By bm25 alone the longer one wins: it repeats the rare word."""
+    titles = ("Mercury", "Mercury Mercury poisoning", "Venus", "Earth", "Mars")
+    index = Retrieval([Document("wikipedia", title, f"about {title}") for title in titles])
+    assert index.titles("is mercury hot", 2) == ["Mercury", "Mercury Mercury poisoning"]
+    index.close()
+
+
+def test_what_only_tells_titles_apart_is_not_missed_in_the_query() -> None:
+    titles = ("Halloween (2018 film)", "Halloween costume")
+    index = Retrieval([Document("wikipedia", title, "scary") for title in titles])
+    assert index.titles("the new halloween", 1) == ["Halloween (2018 film)"]
+    index.close()
+
+
+LONG = " ".join(f"Sentence {i} says little." for i in range(80))
+
+
+def test_of_a_long_text_the_passage_that_answers_is_shown_with_the_title() -> None:
+    text = f"{LONG} The boiling point of xenon is 165 kelvin. {LONG}"
+    index = Retrieval([Document("wikipedia", "Noble gas", text)], limit=200)
+    shown = index("boiling point of xenon").text
+    assert shown.startswith("Noble gas: … ")
+    assert "The boiling point of xenon is 165 kelvin." in shown
+    assert len(shown) <= 200
+    assert index("noble").text.startswith("Noble gas: Sentence 0 says")  # nothing in the text: its beginning
+    index.close()
+
+
+def test_each_of_several_hits_has_its_share_of_the_room() -> None:
+    index = Retrieval([Document("wikipedia", f"Gas {i}", f"{LONG} xenon") for i in range(3)], hits=3, limit=300)
+    entries = index("xenon gas").text.split(" | ")
+    assert [entry[:7] for entry in entries] == ["Gas 0: ", "Gas 1: ", "Gas 2: "]
+    assert all("xenon" in entry and len(entry) <= 100 for entry in entries)
+    index.close()
+
+
+def test_an_index_in_a_file_finds_what_one_in_memory_finds(tmp_path: Path) -> None:
+    build([*DOCUMENTS, DOCUMENTS[0]], tmp_path / "index.sqlite")
+    index, memory = Retrieval.of_file(tmp_path / "index.sqlite", hits=3), Retrieval(DOCUMENTS, hits=3)
+    for query in ("krebs cycle", "elasticity", "an organelle of the cell", "quasar"):
+        assert index(query) == memory(query)
+    index.close()
+    memory.close()
+
+
+def test_a_file_that_is_no_index_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(SparkError, match=r"index\.sqlite: not a usable index .* delete it"):
+        Retrieval.of_file(tmp_path / "index.sqlite")

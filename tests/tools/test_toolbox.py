@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sparkctl.episode import ACTIONS, TOOLS
 from sparkctl.errors import SparkError
-from sparkctl.tools import Document, Toolbox, toolbox
+from sparkctl.tools import Document, Observation, Toolbox, ToolFailed, toolbox
+from sparkctl.tools.toolbox import ARGUMENTS, Tool
 from support import ROOT
 
 DESCRIPTIONS: dict[str, str] = tomllib.loads((ROOT / "stages" / "tools.toml").read_text())["descriptions"]
@@ -87,9 +88,13 @@ def test_no_string_makes_a_tool_raise(box: Toolbox, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_an_empty_query_is_an_error(box: Toolbox, tool: str) -> None:
-    observation = box(tool, " \n")
-    assert (observation.text, observation.ok) == ("error: empty query", False)
+def test_what_is_no_argument_of_a_tool_is_told_what_the_tool_takes(box: Toolbox, tool: str) -> None:
+    takes = ARGUMENTS[tool]
+    empty = box(tool, " \n")
+    assert (empty.text, empty.ok) == (f"error: empty input; {tool} takes {takes.kind}", False)
+    long = box(tool, "9" * (takes.longest + 1))
+    assert (long.text.startswith(f"error: input too long: {takes.longest + 1} characters"), long.ok) == (True, False)
+    assert takes.kind in long.text
 
 
 ALPHABET = st.sampled_from(
@@ -105,7 +110,6 @@ def test_random_text_gets_one_bounded_line_and_the_same_twice(box: Toolbox, tool
     assert observation == box(tool, query)
     assert "\n" not in observation.text
     assert 0 < len(observation.text) <= 600
-    assert "failed (" not in observation.text  # no tool leans on the toolbox's last resort
 
 
 @settings(max_examples=40, deadline=None)
@@ -122,14 +126,48 @@ def test_an_observation_is_one_line_of_bounded_length(box: Toolbox) -> None:
         assert small("python_repl", "print('ab' * 100)").text == "ab" * 9 + "a…"
 
 
-def test_a_fault_in_a_tool_is_an_error_observation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(query: str) -> None:
+def test_a_call_that_came_to_nothing_is_no_observation() -> None:
+    """Else it would be remembered, and recorded, as what the tool answers."""
+
+    def broken(query: str) -> Observation:
         raise RuntimeError(query)
 
-    with toolbox() as tools:
-        monkeypatch.setattr(tools, "_built", lambda name: broken)
-        observation = tools("search", "x")
-    assert (observation.text, observation.ok) == ("error: search failed (RuntimeError)", False)
+    def unreachable(query: str) -> Observation:
+        raise ToolFailed("no route")
+
+    with Toolbox({"search": lambda: broken, "wikipedia": lambda: unreachable}) as tools:
+        with pytest.raises(ToolFailed, match=r"\Asearch failed \(RuntimeError\)\Z"):
+            tools("search", "x")
+        with pytest.raises(ToolFailed, match="no route"):
+            tools("wikipedia", "x")
+
+
+def test_a_tool_that_cannot_be_opened_ends_the_run() -> None:
+    def closed() -> Tool:
+        raise SparkError("WOLFRAM_APP_ID is not set")
+
+    with pytest.raises(SparkError, match="WOLFRAM_APP_ID"):
+        Toolbox({"wolfram_alpha": closed})("wolfram_alpha", "1 + 1")
+
+
+def test_close_ends_what_was_opened_and_a_later_call_opens_it_again() -> None:
+    events: list[str] = []
+
+    class Session:
+        def __init__(self) -> None:
+            events.append("open")
+
+        def __call__(self, query: str) -> Observation:
+            return Observation(query)
+
+        def close(self) -> None:
+            events.append("close")
+
+    with Toolbox({"search": Session}) as tools:
+        assert tools("search", "a").text == "a"
+        tools.close()
+        assert tools("search", "b").text == "b"
+    assert events == ["open", "close", "open", "close"]
 
 
 def test_wrong_use_is_told() -> None:

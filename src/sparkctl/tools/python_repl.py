@@ -32,8 +32,9 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
+from sparkctl.errors import SparkError
 from sparkctl.tools import sandbox as walls
 from sparkctl.tools.observation import Observation, ToolFailed
 
@@ -134,6 +135,15 @@ class PythonRepl:
             "preload": [*walls.PACKAGES, "numpy.random"] if packages else [],
         }
         return json.dumps(self._limits | more)
+
+
+def opened(**limits: Any) -> PythonRepl:
+    """The tool with these limits, or a SparkError where its sandbox cannot be set up: one error, not one per call."""
+    tool = PythonRepl(**limits)
+    if fault := tool.fault():
+        tool.close()
+        raise SparkError(fault)
+    return tool
 
 
 def sandbox_fault() -> str | None:

@@ -1,20 +1,148 @@
-"""The settings of the eight tools, shared by the stages that run them."""
+"""The settings of the eight tools, one table each in tools.toml, shared by the stages that run them.
 
-from typing import Literal
+A tool is served by a *back end*: `offline` (this machine alone), `live` (a service on the network), `replay` (only
+what was recorded), `mcp` (a tool of a Model Context Protocol server). Only what decides the answers of the back end in
+use enters a key: time limits never do, and an offline corpus does by its bytes.
+"""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from sparkctl.settings import Settings
+
+
+class Mcp(Settings):
+    """Which tool of which Model Context Protocol server takes the place."""
+
+    knobs = frozenset({"env"})
+
+    command: tuple[str, ...] | None = None
+    """The server's program and its arguments; it speaks over its standard input and output."""
+    url: str | None = None
+    """Of a server that runs already, over streamable HTTP."""
+    tool: str
+    """The name that the server gives it."""
+    argument: str = "query"
+    """Its argument, a string, that takes what the policy wrote."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Its further arguments, the same at each call."""
+    env: tuple[str, ...] = ()
+    """Names of environment variables that the server may see. Their values never stand in a file."""
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("give command or url, one of the two")
+        return self
+
+
+class Tool(Settings):
+    """What every tool's table may hold."""
+
+    knobs = frozenset({"timeout_s", "concurrency"})
+    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {"mcp": ("mcp",)}
+    """Back end -> the settings that decide what it answers."""
+
+    backend: Literal["offline", "live", "replay", "mcp"] = "offline"
+    timeout_s: float = Field(30.0, gt=0)
+    """Knob: seconds for one call that leaves this process; what takes longer has failed, and is not recorded."""
+    concurrency: int = Field(4, ge=1)
+    """Knob: calls of `live` and `mcp` in flight."""
+    mcp: Mcp | None = None
+
+    @model_validator(mode="after")
+    def _server_named(self) -> Self:
+        if self.backend == "mcp" and self.mcp is None:
+            raise ValueError('backend = "mcp" needs mcp.tool, and mcp.command or mcp.url')
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The back end, and those of its settings that decide what it answers."""
+        known = super().identity()
+        return {name: known[name] for name in ("backend", *self.decisive.get(self.backend, ()))}
+
+
+class Computing(Tool):
+    """A tool that computes; there is no service of its kind to ask."""
+
+    backend: Literal["offline", "replay", "mcp"] = "offline"
+
+
+class Python(Computing):
+    """The process that runs a policy's Python."""
+
+    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "offline": ("sandbox", "cpu_s", "wall_s", "memory_mb"),
+        **Tool.decisive,
+    }
+
+    sandbox: Literal["bwrap", "none"] = "bwrap"
+    """bwrap: bubblewrap and a list of system calls. none: limits only; the code may read your files and use the network."""
+    cpu_s: int = Field(2, ge=1)
+    """Seconds of computing."""
+    wall_s: float | None = Field(None, gt=0)
+    """Seconds in all; default: five times those of computing, and 5 s more."""
+    memory_mb: int = Field(512, ge=64)
+    """Memory, MiB, with what the interpreter itself takes: 20, or 170 with numpy and sympy."""
+
+    def limits(self) -> dict[str, Any]:
+        """The settings of PythonRepl."""
+        return self.model_dump(include=set(self.decisive["offline"]))
+
+
+class Service(Tool):
+    """A tool that a service on the network can answer."""
+
+    knobs = Tool.knobs | {"min_interval_s", "contact"}
+    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {"live": ("url",), **Tool.decisive}
+
+    url: str | None = None
+    """Another address of the service: a mirror, a SearXNG server. Default: the public one."""
+    min_interval_s: float | None = Field(None, ge=0)
+    """Knob: seconds between two requests; default: what the service asks for."""
+    contact: str | None = None
+    """Knob: an address or page that the service can reach you at, as part of the user agent."""
+
+
+class Facts(Computing):
+    """A tool that looks into a corpus on this machine."""
+
+    knobs = Computing.knobs | {"corpus"}
+
+    corpus: str | None = None
+    """Parquet file with the columns `title` and `text`; default: the small embedded one. Its bytes decide."""
+
+
+class Search(Service):
+    """A tool that looks into a corpus, or asks a service."""
+
+    knobs = Service.knobs | {"corpus"}
+
+    corpus: str | None = None
+    """As for static_kb."""
 
 
 class Tools(Settings):
     """Back ends and bounds, from tools.toml."""
 
-    backend: Literal["offline"] = "offline"
-    """offline: sympy, pint, a Python process with limits, and a small corpus; no network."""
     hits: int = Field(1, ge=1)
     """Documents that a retrieval tool shows."""
     limit: int = Field(600, ge=1)
     """Characters of an observation; the rest is cut and marked."""
+    calculator: Computing = Computing()  # type: ignore[call-arg]
+    python_repl: Python = Python()  # type: ignore[call-arg]
+    wolfram_alpha: Service = Service()  # type: ignore[call-arg]
+    search: Search = Search()  # type: ignore[call-arg]
+    wikipedia: Search = Search()  # type: ignore[call-arg]
+    semantic_scholar: Search = Search()  # type: ignore[call-arg]
+    static_kb: Facts = Facts()  # type: ignore[call-arg]
+    unit_converter: Computing = Computing()  # type: ignore[call-arg]
     descriptions: dict[str, str]
     """Action -> the line that the policy's prompt says of it."""
+
+    def of(self, name: str) -> Tool:
+        """The table of a tool."""
+        table: Tool = getattr(self, name)
+        return table

@@ -1,62 +1,77 @@
-"""All eight tools behind one call that no query makes raise. What the policy's prompt says of each stands in tools.toml."""
+"""All eight tools behind one call. What the policy's prompt says of each stands in tools.toml.
 
-import re
-from collections.abc import Callable, Iterable
+A query's fault is an observation, which the policy reads and learns from. A call that came to nothing for any other
+reason raises ToolFailed: it is no observation, and nobody must remember it as one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from sparkctl.episode import TOOLS, one_line
 from sparkctl.errors import SparkError
 from sparkctl.tools.observation import Document, Observation, ToolFailed
-from sparkctl.tools.python_repl import PythonRepl
+from sparkctl.tools.python_repl import opened
 from sparkctl.tools.retrieval import Retrieval
 
-MAX_QUERY = 20_000
-"""Characters of a query; a longer one is refused before a tool sees it."""
-
-_RETRIEVAL = ("search", "wikipedia", "semantic_scholar", "static_kb")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
-
 Tool = Callable[[str], Observation]
+Opener = Callable[[], Tool]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a tool takes: in words, and at most how many characters of it."""
+
+    kind: str
+    longest: int
+
+
+_KEY_WORDS = Argument("key words", 2_000)
+ARGUMENTS = {
+    "calculator": Argument("one arithmetic expression", 1_000),
+    "python_repl": Argument("Python source", 20_000),
+    "wolfram_alpha": Argument("an equation or a question", 1_000),
+    "search": _KEY_WORDS,
+    "wikipedia": _KEY_WORDS,
+    "semantic_scholar": _KEY_WORDS,
+    "static_kb": _KEY_WORDS,
+    "unit_converter": Argument("NUMBER UNIT to UNIT", 200),
+}
+RETRIEVAL = tuple(name for name in TOOLS if ARGUMENTS[name] is _KEY_WORDS)
 
 
 class Toolbox:
-    """Answers a tool's name and a query. A tool is built at its first call and kept until `close`."""
+    """Answers a tool's name and a query. A tool is opened at its first call and kept until `close`."""
 
-    def __init__(self, documents: Iterable[Document] = (), *, hits: int = 1, limit: int = 600) -> None:
-        if hits < 1 or limit < 1:
-            raise SparkError(f"toolbox: hits and limit must be at least 1, not hits={hits}, limit={limit}")
-        self._hits, self._limit = hits, limit
-        self._documents: dict[str, list[Document]] = {name: [] for name in _RETRIEVAL}
-        for document in documents:
-            if document.source not in self._documents:
-                raise SparkError(
-                    f"document '{document.title[:60]}': source '{document.source}' is none of {_RETRIEVAL}"
-                )
-            self._documents[document.source].append(document)
+    def __init__(self, openers: Mapping[str, Opener], *, limit: int = 600) -> None:
+        """`limit`: characters of an observation."""
+        self._openers, self._limit = openers, limit
         self._tools: dict[str, Tool] = {}
 
     def __call__(self, tool_name: str, query: str) -> Observation:
         """The tool's observation, on one line of at most `limit` characters.
 
-        Raises SparkError for an unknown tool name and for a tool that cannot work here, ToolFailed for a call that
-        came to nothing for a reason outside the query.
+        Raises ToolFailed where the call failed for a reason outside the query, and SparkError for an unknown tool and
+        for one that cannot be opened.
         """
         if tool_name not in TOOLS:
             raise SparkError(f"unknown tool '{tool_name[:60]}': there are {', '.join(TOOLS)}")
-        observation = self._answer(tool_name, query)
-        return Observation(one_line(_clean(observation.text), self._limit), observation.ok)
-
-    def prepare(self, name: str) -> None:
-        """Build a tool now, which its first call would do. Raises SparkError where it cannot work on this machine."""
-        if name not in self._tools:
-            self._tools[name] = self._built(name)
+        takes = ARGUMENTS[tool_name]
+        if not query.strip():
+            return Observation(f"error: empty input; {tool_name} takes {takes.kind}", ok=False)
+        if len(query) > takes.longest:
+            long = f"{len(query)} characters, where {tool_name} takes {takes.kind} of at most {takes.longest}"
+            return Observation(one_line(f"error: input too long: {long}", self._limit), ok=False)
+        observation = self._asked(tool_name, query)
+        return Observation(one_line(observation.text, self._limit), observation.ok)
 
     def close(self) -> None:
-        """End what runs and free the indexes. A later call builds them again."""
+        """End what runs and free the indexes. A later call opens them again."""
         for tool in self._tools.values():
-            if isinstance(tool, PythonRepl | Retrieval):
-                tool.close()
+            if end := getattr(tool, "close", None):
+                end()
         self._tools.clear()
 
     def __enter__(self) -> Self:
@@ -67,37 +82,38 @@ class Toolbox:
     ) -> None:
         self.close()
 
-    def _answer(self, name: str, query: str) -> Observation:
-        if not query.strip():
-            return Observation("error: empty query", ok=False)
-        if len(query) > MAX_QUERY:
-            return Observation(f"error: query too long: {len(query)} characters, at most {MAX_QUERY}", ok=False)
-        self.prepare(name)
-        try:
-            return self._tools[name](query)
-        except ToolFailed:
-            raise  # a call that failed for a reason outside the query is no observation
-        except Exception as error:  # the boundary: whatever a string does to a tool, the rollout goes on
-            return Observation(f"error: {name} failed ({type(error).__name__})", ok=False)
+    def open(self, name: str) -> Tool:
+        """The tool itself, opened if it was not. Raises SparkError where it cannot be."""
+        if name not in self._tools:
+            self._tools[name] = self._openers[name]()
+        return self._tools[name]
 
-    def _built(self, name: str) -> Tool:
-        if name == "python_repl":
-            repl = PythonRepl()
-            if fault := repl.fault():
-                raise SparkError(fault)
-            return repl
-        if name in _RETRIEVAL:
-            return Retrieval(self._documents[name], hits=self._hits)
-        return _computing(name)
+    def _asked(self, name: str, query: str) -> Observation:
+        tool = self.open(name)
+        try:
+            return tool(query)
+        except (ToolFailed, SparkError):
+            raise
+        except Exception as error:  # the boundary: whatever a string does to a tool, the rollout goes on
+            raise ToolFailed(f"{name} failed ({type(error).__name__})") from error
 
 
 def toolbox(documents: Iterable[Document] = (), *, hits: int = 1, limit: int = 600) -> Toolbox:
-    """Eight tools over these documents. `hits`: documents per observation; `limit`: characters per observation."""
-    return Toolbox(documents, hits=hits, limit=limit)
+    """The eight tools, all offline, over these documents. `hits`: documents per observation; `limit`: its characters."""
+    if hits < 1 or limit < 1:
+        raise SparkError(f"toolbox: hits and limit must be at least 1, not hits={hits}, limit={limit}")
+    held: dict[str, list[Document]] = {name: [] for name in RETRIEVAL}
+    for document in documents:
+        if document.source not in held:
+            raise SparkError(f"document '{document.title[:60]}': source '{document.source}' is none of {RETRIEVAL}")
+        held[document.source].append(document)
+    openers: dict[str, Opener] = {name: partial(computing, name) for name in TOOLS if name not in RETRIEVAL}
+    openers |= {name: partial(Retrieval, held[name], hits=hits, limit=limit) for name in RETRIEVAL}
+    return Toolbox(openers | {"python_repl": opened}, limit=limit)
 
 
-def _computing(name: str) -> Tool:
-    """Imports sympy or pint, which takes up to half a second."""
+def computing(name: str) -> Tool:
+    """A tool that computes in this process. Imports sympy or pint, which takes up to half a second."""
     if name == "calculator":
         from sparkctl.tools.calculator import calculator
 
@@ -109,8 +125,3 @@ def _computing(name: str) -> Tool:
     from sparkctl.tools.wolfram_alpha import wolfram_alpha
 
     return wolfram_alpha
-
-
-def _clean(text: str) -> str:
-    """Text that every store and tokenizer takes: no lone surrogate, no control character."""
-    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
