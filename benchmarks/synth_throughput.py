@@ -1,11 +1,14 @@
 """Tokens per second of `synth` against its peers, in one run on this machine.
 
-Run: python benchmarks/synth_throughput.py [--questions 300] [--single 40] [--rounds 3] [--json FILE]
-On the embedded policy, first steps of generated questions: one thought each, then nine candidates. Tokens are those
-that were sampled; an action's forced name does not count. Keys:
+Run: python benchmarks/synth_throughput.py [--questions 150] [--single 20] [--rounds 3] [--json FILE]
+First steps of generated questions: one thought each, then nine candidates, with the recipe's prompts and limits. The
+model is the embedded policy's with random weights, so that nearly every text runs to its limit of 40 tokens, as large
+models' do; the embedded policy itself stops after some five tokens and is measured beside it. Tokens are those that
+were sampled; an action's forced name, which ours decodes and scores, does not count. Keys:
 
-over_bare_vllm       our stage on vLLM (encoding, remembering on disk, cutting, the checked table) / a bare LLM.generate
-                     with the token ids of the same prompts, names of actions included, and the same sampling
+over_bare_vllm       our stage on vLLM (encoding, names of actions scored, remembering on disk, cutting, the checked
+                     table) / a bare LLM.generate given the token ids of the same prompts, names included
+over_bare_vllm_short the same for the embedded policy's short texts, where a forced name is a third of a candidate
 prefix_sharing       our stage on vLLM with its prefix cache / without
 batched_over_single  our engine on transformers / transformers' generate, one prompt at a time (a part of the prompts)
 
@@ -51,12 +54,13 @@ def settings() -> synth.Synth:
 class Workload:
     """The questions, and the requests that the stage makes of them."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, policy: str) -> None:
         self.settings = settings()
+        self.policy = policy
         self.questions = tables.from_rows("questions", questions.generate("train", n, 0))
         self.going = rollouts.live(self.questions, None, 1)
         self.system = system_prompt(self.settings.prompt, self.settings.descriptions)
-        self.tokenizer = models.open_tokenizer(self.settings.policy)
+        self.tokenizer = models.open_tokenizer(policy)
         self.thoughts = [synth.thought_request(r, self.system, self.settings) for r in self.going]
 
     def candidates(self, thoughts: Sequence[Any]) -> list[Request]:
@@ -86,6 +90,16 @@ class Workload:
         """Token ids of plain text."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def random_policy(folder: Path) -> str:
+    """The embedded policy's shape and tokenizer with random weights."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(models.open_config("nano")).save_pretrained(folder)
+    models.open_tokenizer("nano").save_pretrained(folder)
+    return str(folder)
 
 
 def bare_vllm(engine: Any, load: Workload, asked: Sequence[Sequence[Request]]) -> Measured:
@@ -142,7 +156,7 @@ def best(rounds: int, *turns: Callable[[], Measured]) -> list[float]:
 
 def on_transformers(load: Workload, part: int, rounds: int) -> dict[str, float]:
     """Our engine against generate, one prompt at a time."""
-    engine = TransformersEngine("nano", batch_size=load.settings.batch_size)
+    engine = TransformersEngine(load.policy, batch_size=load.settings.batch_size)
     thoughts = engine(load.thoughts)
     asked = [*load.thoughts[:part], *load.candidates(thoughts)[:part]]
     ours, theirs = best(
@@ -151,50 +165,55 @@ def on_transformers(load: Workload, part: int, rounds: int) -> dict[str, float]:
     return {"transformers_tokens_per_s": ours, "single_tokens_per_s": theirs, "batched_over_single": ours / theirs}
 
 
-def on_vllm(load: Workload, rounds: int) -> dict[str, float]:
-    """Our stage against a bare LLM, and against itself without the prefix cache."""
-    from sparkctl.backends.vllm_engine import VllmEngine
-
-    def opened(sharing: bool) -> tuple[Any, Callable[[], Measured]]:
-        engine = VllmEngine("nano", options=Vllm(prefix_caching=sharing))
-
-        def turn() -> Measured:
-            engine._opened(None).reset_prefix_cache()
-            return load.stage(engine, POLICY_CHUNK["vllm"])
-
-        return engine, turn
-
-    engine, turn = opened(True)
+def on_vllm(load: Workload, rounds: int, *, apart: bool) -> dict[str, float]:
+    """Our stage against a bare LLM, and, with `apart`, against itself without the prefix cache."""
+    engine, turn = _stage_on_vllm(load, sharing=True)
     asked = [load.thoughts, load.candidates(engine(load.thoughts))]
-    turn()  # compiles
 
     def bare() -> Measured:
         engine._opened(None).reset_prefix_cache()
         return bare_vllm(engine, load, asked)
 
-    bare()
+    turn(), bare()  # compiles
     ours, theirs = best(rounds, turn, bare)
     engine.close()
-    engine, turn = opened(False)
-    turn()
-    (apart,) = best(rounds, turn)
-    engine.close()
-    rates = {"vllm_tokens_per_s": ours, "bare_vllm_tokens_per_s": theirs, "without_sharing_tokens_per_s": apart}
-    return rates | {"over_bare_vllm": ours / theirs, "prefix_sharing": ours / apart}
+    found = {"vllm_tokens_per_s": ours, "bare_vllm_tokens_per_s": theirs, "over_bare_vllm": ours / theirs}
+    if apart:
+        engine, turn = _stage_on_vllm(load, sharing=False)
+        turn()
+        (alone,) = best(rounds, turn)
+        engine.close()
+        found |= {"without_sharing_tokens_per_s": alone, "prefix_sharing": ours / alone}
+    return found
+
+
+def _stage_on_vllm(load: Workload, *, sharing: bool) -> tuple[Any, Callable[[], Measured]]:
+    from sparkctl.backends.vllm_engine import VllmEngine
+
+    engine = VllmEngine(load.policy, options=Vllm(prefix_caching=sharing))
+
+    def turn() -> Measured:
+        engine._opened(None).reset_prefix_cache()
+        return load.stage(engine, POLICY_CHUNK["vllm"])
+
+    return engine, turn
 
 
 def main() -> None:
     """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--single", type=int, default=40, help="questions that generate is asked one by one")
+    parser.add_argument("--questions", type=int, default=150)
+    parser.add_argument("--single", type=int, default=20, help="questions that generate is asked one by one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    load = Workload(given.questions)
     found: dict[str, Any] = {"machine": platform.machine(), "questions": given.questions}
-    found |= on_transformers(load, given.single, given.rounds)
-    found |= on_vllm(load, given.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        load = Workload(given.questions, random_policy(Path(folder)))
+        found |= on_transformers(load, given.single, given.rounds)
+        found |= on_vllm(load, given.rounds, apart=True)
+    short = on_vllm(Workload(given.questions, models.NANO), given.rounds, apart=False)
+    found |= {f"{name}_short": value for name, value in short.items()}
     for name, value in found.items():
         print(f"{name:<28} {value:.3g}" if isinstance(value, float) else f"{name:<28} {value}")
     if given.json:

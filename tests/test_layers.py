@@ -73,8 +73,9 @@ MAY_IMPORT = {
         "tools",
         "wiring",
     },
+    "doctor": LOW | {"backends", "engines", "episode", "settings", "toolports", "tools", "wiring"},
     "__main__": {"cli"},
-    "cli": {"errors", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {"errors", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }
 
 

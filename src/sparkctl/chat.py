@@ -7,6 +7,7 @@ A tokenizer without a chat template gets the contents as paragraphs.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sparkctl.episode import ACTION, THOUGHT
@@ -33,10 +34,16 @@ def encode_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> list[int]:
     ids: list[int] = []
     for i, part in enumerate(_SLOT.split(frame)):
         if i % 2:
-            ids += encode_text(tokenizer, chat[int(part)]["content"])
+            ids += _encoded_content(tokenizer, chat[int(part)]["content"])
         elif part:
             ids += tokenizer(part, add_special_tokens=False)["input_ids"]
     return ids
+
+
+@lru_cache(maxsize=4096)
+def _encoded_content(tokenizer: Any, content: str) -> tuple[int, ...]:
+    """The rounds of a run show the same system prompt and the same questions again and again."""
+    return tuple(encode_text(tokenizer, content))
 
 
 def _framed(tokenizer: Any, slots: list[dict[str, str]]) -> str:

@@ -393,6 +393,30 @@ def import_command(
     print(f"{done.new} recordings added, {done.replaced} replaced, {done.known} there already")
 
 
+@app.command("doctor")
+def doctor_command(
+    profile: Profile = "nano",
+    sets: Sets = None,
+    data: Data = Path("data"),
+    recipes: Recipes = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Send the judge one token; ask the policy's server.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what of a recipe works on this machine, and what to do where something does not. Exit code 1 if so."""
+    from rich.console import Console
+
+    from sparkctl import recipe
+    from sparkctl.doctor import examine
+    from sparkctl.report import terminal
+
+    found = list(examine(recipe.load(recipes or recipe.default_folder(), profile, tuple(sets or ())), data, ask=ask))
+    if as_json:
+        _print([vars(finding) for finding in found], as_json)
+    else:
+        terminal.findings(Console(), [(f.what, f.works, f.says, f.do) for f in found])
+    raise typer.Exit(int(any(finding.works is False for finding in found)))
+
+
 @app.command("gc")
 def gc_command(
     data: Data = Path("data"), yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only list.")] = False
@@ -458,8 +482,11 @@ def main() -> None:
     """Entry point: every fault that a user can mend is one line and exit code 2."""
     interrupted = "interrupted; what was finished is kept, and the same command goes on from there"
     try:
-        if app(standalone_mode=False) == _INTERRUPTED:
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
             _fail(interrupted)
+        if code:
+            raise SystemExit(code)
     except SparkError as fault:
         _fail(str(fault))
     except (KeyboardInterrupt, typer.Abort):

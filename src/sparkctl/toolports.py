@@ -139,6 +139,11 @@ def close_tools() -> None:
 atexit.register(close_tools)
 
 
+def open_tool(name: str, settings: Tools, cache_folder: Path) -> Tool:
+    """One tool, as a stage would open it. Raises SparkError where it cannot be."""
+    return _box(settings, cache_folder).open(name)
+
+
 def _box(settings: Tools, cache_folder: Path = Path(), others: Outside = outside) -> Toolbox:
     tables = settings.model_dump_json(exclude={"descriptions"})
     key = (digest([str(cache_folder), tables, identities(settings, None)]), others)

@@ -78,6 +78,25 @@ def price(model: str) -> Price | None:
         return None
 
 
+def reachable(model: str, *, ask: bool, timeout_s: float = 30.0) -> str:
+    """That a judge can be asked: its provider and key are there and, with `ask`, it wrote a token. Else a SparkError."""
+    litellm = calls.litellm()
+    _check_reachable(litellm, model)
+    if missing := litellm.validate_environment(model)["missing_keys"]:
+        raise SparkError(f"judge.model '{model}': set {' and '.join(missing)} in the environment")
+    if not ask:
+        return model
+    try:
+        # Some models think before they write, and refuse a limit of one token.
+        asked = [{"role": "user", "content": "Say: 1"}]
+        litellm.completion(model=model, messages=asked, max_tokens=16, timeout=timeout_s, num_retries=0)
+    except Exception as fault:  # litellm maps every provider's errors to its own many kinds
+        kind = type(fault).__name__
+        says = _missing_key(litellm, model) if kind == "AuthenticationError" else f"{kind}: {calls.line(fault)}"
+        raise SparkError(f"judge.model '{model}': {says}") from None
+    return f"{model}, answered"
+
+
 class LitellmJudge:
     """A port that asks a model for scores. A call that fails, or whose answer cannot be read, is a reply with its error."""
 

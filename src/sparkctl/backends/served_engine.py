@@ -17,9 +17,27 @@ from sparkctl.engines import Served
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.ports import Arrived, Reply, Request
+from sparkctl.recipe import did_you_mean
 
 KEY = "VLLM_API_KEY"
 """The environment variable that holds the server's key, where it wants one; as `vllm serve` calls it."""
+
+
+def serves(options: Served, policy: str) -> str:
+    """That the server answers and serves the policy. Else a SparkError."""
+    from openai import OpenAI, OpenAIError
+
+    name = options.model or policy
+    try:
+        with OpenAI(
+            base_url=options.api_base, api_key=os.environ.get(KEY) or "none", timeout=10, max_retries=0
+        ) as client:
+            served = [model.id for model in client.models.list()]
+    except OpenAIError as fault:
+        raise SparkError(f"synth.litellm: no answer from {options.api_base} ({models.line_of(fault)})") from None
+    if name not in served:
+        raise SparkError(f"synth.litellm.model: {options.api_base} does not serve '{name}'{did_you_mean(name, served)}")
+    return f"{options.api_base} serves {name}"
 
 
 class ServedEngine:

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ class VllmEngine:
         """vLLM's output per continuation, in order."""
         inputs = [{"prompt_token_ids": prompt.ids} for prompt, _ in asked for _ in prompt.forced]
         params = [p for prompt, request in asked for p in self._sampling(prompt, request)]
-        return llm.generate(inputs, params, use_tqdm=False, lora_request=self._laid(adapter)) if inputs else []
+        if not inputs:
+            return []
+        with _log_probs_without_text():
+            outputs: list[Any] = llm.generate(inputs, params, use_tqdm=False, lora_request=self._laid(adapter))
+        return outputs
 
     def _sampling(self, prompt: Prompt, request: Request) -> Iterator[Any]:
         from vllm import SamplingParams
@@ -72,6 +77,7 @@ class VllmEngine:
                 logprobs=0,
                 extra_args={KEY: forced} if forced else None,
                 skip_special_tokens=False,
+                skip_clone=True,  # no two requests share it
             )
 
     def _reply(self, prompt: Prompt, request: Request, outputs: Iterator[Any]) -> Reply:
@@ -144,6 +150,20 @@ class VllmEngine:
 
         number = self._adapters.setdefault(adapter, len(self._adapters) + 1)
         return LoRARequest(str(adapter), number, str(adapter))
+
+
+@contextmanager
+def _log_probs_without_text() -> Iterator[None]:
+    """vLLM decodes the token of each log-prob into text, one by one: a third of what its own process does per token, and
+    nobody here reads it."""
+    from vllm.v1.engine import logprobs
+
+    decode = logprobs.convert_ids_list_to_tokens
+    logprobs.convert_ids_list_to_tokens = lambda tokenizer, token_ids: [""] * len(token_ids)
+    try:
+        yield
+    finally:
+        logprobs.convert_ids_list_to_tokens = decode
 
 
 _RANKS = (16, 32, 64, 128, 256, 320, 512)

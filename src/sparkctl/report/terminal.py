@@ -45,6 +45,15 @@ def verdicts(console: Console, run: Material) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+def findings(console: Console, found: Sequence[tuple[str, bool | None, str, str]]) -> None:
+    """What works here: (what, whether, what was found, what to do); None for what is not needed, or not known."""
+    table = Table(Column("what", no_wrap=True), Column("works", no_wrap=True), "found", "what to do")
+    words = {True: "yes", False: "NO", None: "-"}
+    for what, works, says, do in found:
+        table.add_row(what, words[works], says, do, style="red" if works is False else None)
+    console.print(table, markup=False)
+
+
 def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Share of each action among the choices, per policy."""
     rows = {action: [s.tool_share.get(action) for s in summaries.values()] for action in ACTIONS}
