@@ -51,6 +51,9 @@ class Judge:
         messages = body["messages"]
         call = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
         self.asked[call] += 1
+        if len(messages) == 1:  # doctor, who only wants to know whether anybody is there
+            self.paid[call] += 1
+            return web.json_response(completion(body, "1"))
         case = json.loads(messages[1]["content"])
         found = None if self.healed else re.search(r"fault=(always_)?(\w+)", case["question"])
         always, fault = (bool(found[1]), found[2]) if found else (False, "")

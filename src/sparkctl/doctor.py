@@ -64,7 +64,6 @@ def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iter
     yield from (_key(name, use) for name, use in KEYS.items())
     yield _sandbox(tools)
     yield from (_tool(name, tools, data) for name in TOOLS)
-    toolports.close_tools()
     yield _disk(data)
 
 
@@ -181,7 +180,8 @@ def _tool(name: str, tools: Tools, data: Path) -> Finding:
         return Finding(name, True, "replay: what was recorded")
 
     def look() -> str:
-        toolports.open_tool(name, tools, data / "cache")
+        tool = toolports.open_tool(name, tools, data / "cache")
+        getattr(tool, "close", bool)()
         return backend
 
     return _found(name, look)

@@ -140,8 +140,8 @@ atexit.register(close_tools)
 
 
 def open_tool(name: str, settings: Tools, cache_folder: Path) -> Tool:
-    """One tool, as a stage would open it. Raises SparkError where it cannot be."""
-    return _box(settings, cache_folder).open(name)
+    """One tool, as a stage would open it; the caller closes it. Raises SparkError where it cannot be."""
+    return _open(name, settings, cache_folder, outside)
 
 
 def _box(settings: Tools, cache_folder: Path = Path(), others: Outside = outside) -> Toolbox:

@@ -108,8 +108,10 @@ def _open_engine(settings: Any) -> Any:
     weights = {"dtype": settings.dtype, "quantise": settings.quantise}
     if settings.engine == "vllm":
         from sparkctl.backends.vllm_engine import VllmEngine
+        from sparkctl.backends.vllm_replicas import VllmReplicas
 
-        return VllmEngine(settings.policy, options=settings.vllm, **weights)
+        kind = VllmReplicas if settings.vllm.data_parallel > 1 else VllmEngine
+        return kind(settings.policy, options=settings.vllm, **weights)
     if settings.engine == "litellm":
         from sparkctl.backends.served_engine import ServedEngine
 

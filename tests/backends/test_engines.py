@@ -204,6 +204,23 @@ def test_vllm_lays_adapters_over_one_model(tmp_path, plain):
     engine.close()
 
 
+@needs_vllm
+@pytest.mark.slow
+def test_two_copies_of_the_model_answer_in_order(plain, tmp_path):
+    from sparkctl.backends.vllm_replicas import VllmReplicas
+
+    asked = [fork(STATES[0]), request(STATES[1]), fork(STATES[2])]
+    one = TransformersEngine("nano")
+    copies = VllmReplicas("nano", options=Vllm(eager=True, cpu_cache_gib=1, data_parallel=2))
+    for adapter in (None, save_adapter(tmp_path, 1)):
+        for ours, theirs in zip(copies(asked, adapter), one(asked, adapter), strict=True):
+            for a, b in zip(ours.body["completions"], theirs.body["completions"], strict=True):
+                assert a["ids"] == b["ids"]
+                assert a["logprobs"] == pytest.approx(b["logprobs"], abs=TOLERANCE)
+    assert copies([]) == []
+    copies.close()
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 @settings(max_examples=50, deadline=None)
 def test_a_state_is_a_prefix_of_the_state_after_it(plain, query, observation):

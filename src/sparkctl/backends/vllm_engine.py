@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ class VllmEngine:
                 # What libraries under vLLM will drop some day is no news to who asks a policy.
                 warnings.simplefilter("ignore")
                 self._llm = self._open()
+            # Before Python waits for child processes at its end: vLLM's would never end by themselves.
+            Finalize(None, self.close, exitpriority=100)
         return self._llm
 
     def _open(self) -> Any:

@@ -1,0 +1,87 @@
+"""What must hold of doctor: it says what works as the stages would find it, what to do otherwise, and no key's value."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from judging import KEY, serving
+from sparkctl import doctor
+from sparkctl.tools.python_repl import sandbox_fault
+from support import ROOT
+
+
+def ask_doctor(*args, **environment):
+    """(exit code, finding by what was looked at, all that was printed)."""
+    clean = {k: v for k, v in os.environ.items() if k not in doctor.KEYS}
+    command = [sys.executable, "-m", "sparkctl", "doctor", "--json", *args]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=clean | environment, timeout=120)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, {f["what"]: f for f in json.loads(done.stdout)}, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sandbox_fault() is not None, reason=str(sandbox_fault()))
+def test_all_that_the_default_needs_works_here_and_a_key_is_never_shown():
+    code, found, printed = ask_doctor(OPENAI_API_KEY=KEY)
+    assert code == 0
+    assert [f["what"] for f in found.values() if f["works"] is False] == []
+    assert found["OPENAI_API_KEY"]["says"] == "is set"
+    assert KEY not in printed
+    assert [found[name]["says"] for name in ("calculator", "python_repl", "wikipedia")] == ["offline"] * 3
+
+
+def test_what_a_recipe_needs_and_has_not_is_named_with_what_to_do(tmp_path):
+    wanted = ["--set", "judge.model=gpt-4o", "--set", "tools.wolfram_alpha.backend=live"]
+    wanted += ["--set", f"tools.static_kb.corpus={tmp_path / 'none.parquet'}", "--set", "synth.policy=/no/such/folder"]
+    code, found, _ = ask_doctor(*wanted)
+    assert code == 1
+    for what, todo in {
+        "judge": "set OPENAI_API_KEY",
+        "wolfram_alpha": "WOLFRAM_APP_ID",
+        "static_kb": "none.parquet",
+        "policy": "is no folder",
+    }.items():
+        assert found[what]["works"] is False
+        assert todo in found[what]["do"]
+        assert "\n" not in found[what]["do"]
+
+
+def test_without_bubblewrap_the_sandbox_does_not_work(tmp_path):
+    _, found, _ = ask_doctor(PATH=str(tmp_path))
+    assert found["sandbox"]["works"] is False
+    assert "bubblewrap" in found["sandbox"]["do"]
+    assert found["python_repl"]["works"] is False
+    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=none", PATH=str(tmp_path))
+    assert found["sandbox"]["works"] is None
+    assert "may read your files" in found["sandbox"]["says"]
+    assert found["python_repl"]["works"] is True
+
+
+def test_the_judge_is_asked_only_on_request():
+    with serving() as server:
+        judge = ["--set", "judge.model=openai/gpt-4o"]
+        _, found, _ = ask_doctor(*judge, **server.environment)
+        assert (found["judge"]["works"], server.count()) == (None, 0)
+        _, found, _ = ask_doctor(*judge, "--ask", **server.environment)
+        assert found["judge"]["works"] is True, found["judge"]
+        assert server.count() == 1
+    _, found, printed = ask_doctor(*judge, "--ask", **server.environment)
+    assert found["judge"]["works"] is False
+    assert KEY not in printed
+
+
+def test_a_policys_server_that_does_not_answer_is_named():
+    address = "http://127.0.0.1:9/v1"
+    _, found, _ = ask_doctor("--set", "synth.engine=litellm", "--set", f"synth.litellm.api_base={address}", "--ask")
+    assert found["policy server"]["works"] is False
+    assert address in found["policy server"]["do"]
+
+
+def test_versions_that_do_not_fit_together_are_named(monkeypatch):
+    here = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0" if name == "numpy" else here(name))
+    found = doctor._versions()
+    assert found.works is False
+    assert "numpy is 1.0, sparkctl wants >=2.3" in found.says
