@@ -58,8 +58,14 @@ class VllmEngine:
         params = [p for prompt, request in asked for p in self._sampling(prompt, request)]
         if not inputs:
             return []
-        with _log_probs_without_text():
-            outputs: list[Any] = llm.generate(inputs, params, use_tqdm=False, lora_request=self._laid(adapter))
+        try:
+            with _log_probs_without_text():
+                outputs: list[Any] = llm.generate(inputs, params, use_tqdm=False, lora_request=self._laid(adapter))
+        except Exception as fault:  # its processes died, of memory or of a fault; nothing that was said is lost
+            raise SparkError(
+                f"synth.engine: vLLM failed ({models.line_of(fault)}); its own messages are above. What was answered "
+                f"before is kept: run again, with a smaller synth.vllm.gpu_memory or max_num_seqs if memory ran out"
+            ) from None
         return outputs
 
     def _sampling(self, prompt: Prompt, request: Request) -> Iterator[Any]:
