@@ -19,7 +19,7 @@ START_S = 240
 
 @contextmanager
 def served(folder, log):
-    """The base URL of a server that serves a model folder as "tiny"."""
+    """The base URL of a server that serves a model folder as "tiny", and whose own sampling is greedy unless told."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -27,6 +27,7 @@ def served(folder, log):
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", models.resolve(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--enforce-eager", "--disable-log-stats"]
+    command += ["--override-generation-config", '{"top_k": 1, "repetition_penalty": 1.5}']
     command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]  # see vllm_engine.py
     quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     with log.open("w") as out:

@@ -48,6 +48,22 @@ def test_what_a_recipe_needs_and_has_not_is_named_with_what_to_do(tmp_path):
         assert "\n" not in found[what]["do"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("train.kll=3", "train.kll: unknown setting; did you mean 'kl'?"),
+        ("synth.questions=/no/file.parquet", "no file '/no/file.parquet'"),
+        ("synth.questions=hub:~nosuchuser/x@main", "a user that is unknown here"),
+        ("synth.engine=litellm", "a served model takes no adapter"),
+    ],
+)
+def test_a_recipe_that_cannot_run_is_said_to_be_wrong(setting, says):
+    code, found, _ = ask_doctor("--set", setting)
+    assert code == 1
+    assert found["recipe"]["works"] is False
+    assert says in found["recipe"]["do"]
+
+
 def test_without_bubblewrap_the_sandbox_does_not_work(tmp_path):
     _, found, _ = ask_doctor(PATH=str(tmp_path))
     assert found["sandbox"]["works"] is False
@@ -74,7 +90,8 @@ def test_the_judge_is_asked_only_on_request():
 
 def test_a_policys_server_that_does_not_answer_is_named():
     address = "http://127.0.0.1:9/v1"
-    _, found, _ = ask_doctor("--set", "synth.engine=litellm", "--set", f"synth.litellm.api_base={address}", "--ask")
+    alone = ["--set", "synth.engine=litellm", "--set", "eval.policies=['base']"]
+    _, found, _ = ask_doctor(*alone, "--set", f"synth.litellm.api_base={address}", "--ask")
     assert found["policy server"]["works"] is False
     assert address in found["policy server"]["do"]
 

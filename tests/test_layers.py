@@ -73,7 +73,7 @@ MAY_IMPORT = {
         "tools",
         "wiring",
     },
-    "doctor": LOW | {"backends", "engines", "episode", "settings", "toolports", "tools", "wiring"},
+    "doctor": LOW | {"backends", "engines", "episode", "pipeline", "settings", "toolports", "tools", "wiring"},
     "__main__": {"cli"},
     "cli": {"errors", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }

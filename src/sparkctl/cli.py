@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Nothing heavy is imported before a command runs.
 
-Exit code 0: done. 2: what was asked for cannot be done; one line on standard error says what, where, and what to do.
+Exit code 0: done. 1: doctor found something that does not work. 2: what was asked for cannot be done; one line on standard error says what, where, and what to do.
 """
 
 import json
@@ -40,6 +40,7 @@ Reads = Annotated[list[str] | None, typer.Option("--read", help="INPUT=FILE: wor
 Writes = Annotated[
     list[str] | None, typer.Option("--write", help="FILE, or OUTPUT=FILE: write here, not to the store.")
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed, and for nothing else.")]
 Policy = Annotated[str | None, typer.Option("--policy", help="Only this policy of the recipe.")]
 Categories = Annotated[str | None, typer.Option("--categories", help="all, or names separated by commas.")]
 
@@ -60,10 +61,14 @@ def _stage_command(name: str, doc: str) -> Callable[..., None]:
         step: Step = None,
         read: Reads = None,
         write: Writes = None,
+        retry_failed: RetryFailed = False,
         as_json: Json = False,
     ) -> None:
         bench = _workbench(profile, run, sets, data, recipes)
-        _print(_done(bench, name, _part(step), read, write), as_json)
+        if retry_failed and (read or write):
+            raise SparkError(f"{name}: --retry-failed is about the run; leave --read and --write out")
+        made = bench.stage(name, _part(step), retry_failed=True) if retry_failed else None
+        _print(made or _done(bench, name, _part(step), read, write), as_json)
 
     command.__doc__ = doc
     return command
@@ -101,9 +106,7 @@ def judge_command(
     reliability: Annotated[
         int | None, typer.Option("--reliability", min=1, help="Score N states again, and say how well that agrees.")
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what failed, and for nothing else.")
-    ] = False,
+    retry_failed: RetryFailed = False,
     as_json: Json = False,
 ) -> None:
     """Let the judge score every candidate 0-10."""

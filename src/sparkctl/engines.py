@@ -1,14 +1,26 @@
 """What the stages that ask a policy (`synth`, `eval`) have in common: which model answers, and by which engine."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sparkctl.settings import Settings
 
 
 class Vllm(Settings):
-    """How vLLM runs on this machine; none of it decides what a model says."""
+    """How vLLM runs on this machine. `max_model_len` decides which prompts are refused; the rest are knobs."""
+
+    knobs: ClassVar[frozenset[str]] = frozenset(
+        {
+            "tensor_parallel",
+            "data_parallel",
+            "gpu_memory",
+            "cpu_cache_gib",
+            "max_num_seqs",
+            "prefix_caching",
+            "eager",
+        }
+    )
 
     tensor_parallel: int = Field(1, ge=1)
     """GPUs that share one copy of the model."""
@@ -31,7 +43,10 @@ class Vllm(Settings):
 class Served(Settings):
     """A model behind an OpenAI-compatible server that takes and gives token ids, such as `vllm serve`."""
 
-    api_base: str = "http://127.0.0.1:8000/v1"
+    knobs: ClassVar[frozenset[str]] = frozenset({"api_base", "concurrency", "timeout_s", "retries"})
+
+    api_base: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://[^@?#]+$")
+    """Its address, without a key or password: VLLM_API_KEY in the environment is for that."""
     model: str | None = None
     """The name it is served under; null: the policy's."""
     concurrency: int = Field(64, ge=1)
@@ -43,7 +58,7 @@ class Served(Settings):
 class Asked(Settings):
     """The policy that is asked, and how. Base of the settings of `synth` and `eval`."""
 
-    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "vllm", "litellm"})
+    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
 
     policy: str
     """Folder or hub name of the policy model; "nano" is the embedded one. Its tokenizer is always read from there."""
@@ -60,3 +75,9 @@ class Asked(Settings):
     """Knob of the engine transformers: sequences generated at once."""
     device: str = "auto"
     """Knob of the engine transformers: "cpu", "cuda", or "auto"."""
+
+    @model_validator(mode="after")
+    def _loaded_here(self) -> Self:
+        if self.engine == "litellm" and self.quantise != "none":
+            raise ValueError("a served model is quantised by its server; leave quantise out")
+        return self

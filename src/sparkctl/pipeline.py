@@ -28,7 +28,7 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
-from sparkctl.recipe import Values, did_you_mean
+from sparkctl.recipe import Values, did_you_mean, expanded
 from sparkctl.settings import Settings, checked
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
@@ -100,9 +100,6 @@ _OWNED_ELSEWHERE = {
     "train": _SHARED | {"descriptions": "tools.descriptions"},
     "eval": _SHARED
     | {
-        "engine": "synth.engine",
-        "vllm": "synth.vllm",
-        "litellm": "synth.litellm",
         "steps": "synth.steps",
         "tools": "tools.toml",
     },
@@ -209,7 +206,7 @@ def _source(source: Any, key: str) -> tuple[dict[str, Path], dict[str, str]]:
         return {}, {"corpus": toolports.embedded_identity()}
     if str(source).startswith(hub.PREFIX):
         return {}, {"data set": hub.identity(source)}
-    path = Path(str(source)).expanduser()
+    path = expanded(str(source), key)
     if not path.is_file():
         raise SparkError(
             f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema, hub:NAME@REVISION, or 'nano'"
@@ -283,8 +280,13 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
 
 def _eval_node(s: _Sections, name: str) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
-    values = s.eval | s.reader | engine | {"name": name, "steps": s.steps, "tools": s.tools}
+    values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
     settings = checked(eval_stage.Eval, values, "eval")
+    if name != BASE and settings.engine == "litellm":
+        raise SparkError(
+            f"eval: a served model takes no adapter, so '{name}' cannot be asked; set eval.engine = 'vllm' (or "
+            f"'transformers'), or eval.policies = ['base']"
+        )
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     if name != BASE:
         reads["adapter"] = (f"adapter.{name}",)

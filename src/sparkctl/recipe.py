@@ -87,6 +87,14 @@ def _value(raw: str) -> Any:
         return raw
 
 
+def expanded(path: str, key: str) -> Path:
+    """The path with `~` and `~user` written out; an unknown user is a SparkError."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SparkError(f"{key}: '{path}' begins with a user that is unknown here") from None
+
+
 def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
     """`; did you mean 'x'?` with the nearest known name, else the list of what there is."""
     near = get_close_matches(name, known, n=1)

@@ -12,6 +12,8 @@ from sparkctl.errors import SparkError
 from sparkctl.ids import digest, rollout_id
 from sparkctl.ports import Reply
 
+PADDING = "N/A"
+"""An option of MMLU-Pro that only fills up the list."""
 CandidateKey = tuple[str, int, str]
 """(rollout_id, step_idx, tool_name)"""
 
@@ -99,8 +101,8 @@ def is_correct(question: Mapping[str, Any], matched: Matched | None) -> bool:
 
 
 def content(question: Mapping[str, Any]) -> str:
-    """What makes two questions the same: text and options, whatever their blanks, case and order of options."""
-    texts = [question["question"], *sorted(question["options"])]
+    """What makes two questions the same: text and options, whatever their blanks, case, order of options, and padding."""
+    texts = [question["question"], *sorted(o for o in question["options"] if o.strip() != PADDING)]
     return digest([" ".join(text.split()).casefold() for text in texts])
 
 

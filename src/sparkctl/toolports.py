@@ -246,7 +246,7 @@ def _reply(box: Toolbox, request: Request) -> Reply:
     try:
         observation = box(request["tool_name"], request["query"])
     except ToolFailed as fault:
-        return Reply(None, one_line(str(fault)))
+        return Reply(None, one_line(str(fault)), 0.0)
     return Reply({"text": observation.text, "ok": observation.ok}, None, 0.0)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from sparkctl import toolports
 from sparkctl.backends import models
-from sparkctl.engines import Asked
 from sparkctl.ids import digest, digest_path
 from sparkctl.ports import Memory, Port, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
@@ -91,12 +90,14 @@ def _precision(settings: Any) -> tuple[str, ...]:
     return (settings.dtype,) if settings.quantise == "none" else (settings.dtype, settings.quantise)
 
 
+_READ_BY = {"transformers": ("batch_size", "device"), "vllm": ("vllm",), "litellm": ("litellm",)}
+"""Engine -> the settings that it alone is opened with."""
 _opened: dict[str, Any] = {}
 """The engine opened last: the rounds of a run, and all adapters, ask the same model."""
 
 
 def _engine(settings: Any) -> Any:
-    asked = settings.model_dump(mode="json", include=set(Asked.model_fields))
+    asked = settings.model_dump(mode="json", include={"engine", "dtype", "quantise", *_READ_BY[settings.engine]})
     key = digest([policy_identity(settings.policy), asked])
     if key not in _opened:
         close_engine()  # first: two large models do not fit beside one another

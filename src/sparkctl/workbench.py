@@ -3,7 +3,7 @@
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Workbench:
     def stage(self, name: str, part: str | None, *, retry_failed: bool = False) -> list[Fate]:
         """Bring the nodes of a stage up to date, and what they need. `part`: one step, or one policy.
 
-        `retry_failed`: judge tables in which calls failed are completed, under the same key: what succeeded is
+        `retry_failed`: tables in which calls failed are completed, under the same key: what succeeded is
         remembered, what follows from them becomes stale by their bytes.
         """
         targets = [node.name for node in self._nodes(name, part)]
@@ -286,11 +286,30 @@ class Workbench:
 
 
 def _has_failures(node: Node, outputs: dict[str, Path]) -> bool:
-    """Whether a node is a judge's, and some of its calls failed."""
-    if node.stage.name != "judge":
+    """Whether some of a node's calls failed: of the policy, the judge or a tool."""
+    if node.stage.name not in _FAILURES:
         return False
-    scores = store.read_table(next(iter(outputs.values())), "scores", may_be_empty=True)
-    return judge.incomplete(scores, node.settings)  # type: ignore[arg-type]
+    table, failed = _FAILURES[node.stage.name]
+    made = store.read_table(next(iter(outputs.values())), table, may_be_empty=True)
+    return failed(made, node.settings)
+
+
+def _has_errors(made: pa.Table, settings: Any) -> bool:
+    return bool(made["error"].null_count < len(made))
+
+
+def _has_failed_answers(made: pa.Table, settings: Any) -> bool:
+    # Rows do not tell a tool's failed call from one that answered with an error; memory does, when asked again.
+    return _has_errors(made, settings) or bool(pc.sum(made["failed_calls"]).as_py())
+
+
+_FAILURES: dict[str, tuple[str, Callable[[pa.Table, Any], bool]]] = {
+    "synth": ("candidates", _has_errors),
+    "judge": ("scores", judge.incomplete),
+    "select": ("steps", _has_errors),
+    "eval": ("answers", _has_failed_answers),
+}
+"""Stage -> its table, and whether calls failed in it."""
 
 
 def _scores(table: pa.Table) -> Scores:

@@ -112,3 +112,8 @@ def test_an_adapter_is_not_asked_what_it_was_trained_on(tmp_path):
         STAGE.run(inputs, SETTINGS, context)
     write_questions(tmp_path, [content(q) for q in every[5:]])
     assert len(STAGE.run(inputs, SETTINGS, context)["answers"]) == 5
+
+
+def test_padding_does_not_hide_a_question_that_was_trained_on():
+    options = ["a", "b"]
+    assert content(question(1, options=[*options, "N/A", " N/A"])) == content(question(1, options=options))

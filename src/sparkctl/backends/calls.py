@@ -40,6 +40,7 @@ def router(model: str, retries: int, **options: Any) -> Any:
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run to the end in an event loop of its own, and give back litellm's connections."""
+    litellm()  # first: whatever else of it is imported would ask the network for prices
     with warnings.catch_warnings():
         # Ctrl-C leaves coroutines of litellm that had not begun; that is no news to who pressed it.
         warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from sparkctl.backends.models import line_of
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest, digest_path
+from sparkctl.recipe import expanded
 
 PREFIX = "hub:"
 SPLIT = "test"
@@ -32,7 +33,7 @@ class Hub:
     @property
     def folder(self) -> Path | None:
         """The folder, where it is one."""
-        path = Path(self.name).expanduser()
+        path = expanded(self.name, "questions")
         return path if path.is_dir() else None
 
 

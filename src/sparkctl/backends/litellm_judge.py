@@ -82,7 +82,8 @@ def reachable(model: str, *, ask: bool, timeout_s: float = 30.0) -> str:
     """That a judge can be asked: its provider and key are there and, with `ask`, it wrote a token. Else a SparkError."""
     litellm = calls.litellm()
     _check_reachable(litellm, model)
-    if missing := litellm.validate_environment(model)["missing_keys"]:
+    # An address or a region that is not said is the provider's own default; a key has none.
+    if missing := [name for name in litellm.validate_environment(model)["missing_keys"] if name.endswith("_KEY")]:
         raise SparkError(f"judge.model '{model}': set {' and '.join(missing)} in the environment")
     if not ask:
         return model

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.errors import SparkError
+from sparkctl.recipe import expanded
 
 NANO = "nano"
 
@@ -14,9 +15,10 @@ def resolve(policy: str) -> str:
     """What `from_pretrained` is given for a policy's name."""
     if policy == NANO:
         return str(Path(__file__).parents[1] / "nano" / "policy")
-    if (policy.startswith((".", "/", "~")) or policy.count("/") > 1) and not Path(policy).expanduser().is_dir():
+    folder = expanded(policy, "synth.policy")
+    if (policy.startswith((".", "/", "~")) or policy.count("/") > 1) and not folder.is_dir():
         raise SparkError(f"synth.policy: '{policy}' is no folder; give a Hugging Face model folder or a hub name")
-    return str(Path(policy).expanduser())
+    return str(folder)
 
 
 def device_of(wanted: str, section: str = "synth") -> str:

@@ -40,6 +40,11 @@ def serves(options: Served, policy: str) -> str:
     return f"{options.api_base} serves {name}"
 
 
+PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "skip_special_tokens": False}
+"""What a server would else take from the model's generation config: it would draw from another distribution than the one
+whose log-probs it gives."""
+
+
 class ServedEngine:
     """A port that gives each reply as it comes."""
 
@@ -54,7 +59,7 @@ class ServedEngine:
         """Ask all; `arrived(i, reply)` as each is answered. Replies are as `TransformersEngine` gives them."""
         if adapter is not None:
             raise SparkError(
-                f"synth.engine: 'litellm' cannot lay {adapter.name} over a served model; evaluate with engine = 'vllm'"
+                "synth.engine: 'litellm' cannot lay an adapter over a served model; set eval.engine = 'vllm'"
             )
         calls.run(self._ask_all(requests, arrived))
 
@@ -93,12 +98,12 @@ class _Asking:
         assert isinstance(prompt, Prompt)
         found = await asyncio.gather(*(self._continued(request, prompt, i) for i in range(len(prompt.forced))))
         faults = [each for each in found if isinstance(each, str)]
-        return Reply(None, faults[0]) if faults else Reply({"completions": found})
+        return Reply(None, faults[0], 0.0) if faults else Reply({"completions": found}, None, 0.0)
 
     async def _continued(self, request: Request, prompt: Prompt, i: int) -> dict[str, Any] | str:
         """The i-th completion, or what went wrong in one line."""
         forced = prompt.forced[i]
-        beyond = {"return_token_ids": True, "skip_special_tokens": False, "stop_token_ids": sorted(self.engine.ends)}
+        beyond = PLAIN | {"return_token_ids": True, "stop_token_ids": sorted(self.engine.ends)}
         async with self.places:
             try:
                 response = await calls.litellm().atext_completion(
@@ -110,6 +115,7 @@ class _Asking:
                     seed=seed_of(request["seed"], i) % 2**31,
                     stop=request["stop"] or None,
                     logprobs=0,
+                    top_p=1.0,
                     extra_body=beyond | ({"prompt_logprobs": 0} if forced else {}),
                 )
             except Exception as fault:  # litellm maps every server's errors to its own many kinds

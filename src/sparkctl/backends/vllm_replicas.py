@@ -77,18 +77,21 @@ def _process(place: dict[str, str], opened_with: tuple[Any, ...]) -> ProcessPool
 
 # ---- in a copy's own process -----------------------------------------------------------------------------------------
 
-_engine: VllmEngine
+_opened_with: dict[str, Any] = {}
+_engine: list[VllmEngine] = []
 
 
 def _open(place: dict[str, str], policy: str, options: Vllm, weights: dict[str, Any]) -> None:
-    global _engine
     os.environ.update(place)
-    _engine = VllmEngine(policy, options=options, **weights)
+    _opened_with.update(weights, policy=policy, options=options)
 
 
 def _ask(requests: Sequence[Request], adapter: Path | None) -> list[Reply]:
-    return _engine(requests, adapter)
+    if not _engine:  # here and not before, so that a model that cannot be opened is an answer to who asks
+        _engine.append(VllmEngine(**_opened_with))
+    return _engine[0](requests, adapter)
 
 
 def _close() -> None:
-    _engine.close()
+    for engine in _engine:
+        engine.close()

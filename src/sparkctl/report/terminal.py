@@ -47,7 +47,12 @@ def verdicts(console: Console, run: Material) -> None:
 
 def findings(console: Console, found: Sequence[tuple[str, bool | None, str, str]]) -> None:
     """What works here: (what, whether, what was found, what to do); None for what is not needed, or not known."""
-    table = Table(Column("what", no_wrap=True), Column("works", no_wrap=True), "found", "what to do")
+    table = Table(
+        Column("what", no_wrap=True),
+        Column("works", no_wrap=True),
+        Column("found", overflow="fold"),
+        Column("what to do", overflow="fold"),
+    )
     words = {True: "yes", False: "NO", None: "-"}
     for what, works, says, do in found:
         table.add_row(what, words[works], says, do, style="red" if works is False else None)

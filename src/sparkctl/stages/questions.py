@@ -19,11 +19,9 @@ from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.recipe import did_you_mean
-from sparkctl.rollouts import content
+from sparkctl.rollouts import PADDING, content
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
-
-_PADDING = "N/A"
 
 
 class Questions(Settings):
@@ -93,7 +91,7 @@ def _clean(question: dict[str, Any]) -> dict[str, Any] | None:
     if not 0 <= index < len(question["options"]):
         return None
     options = [(i, option.strip()) for i, option in enumerate(question["options"])]
-    kept = [(i, text) for i, text in options if text != _PADDING or i == index][: len(LETTERS)]
+    kept = [(i, text) for i, text in options if text != PADDING or i == index][: len(LETTERS)]
     place = next((n for n, (i, _) in enumerate(kept) if i == index), None)
     if place is None:
         return None

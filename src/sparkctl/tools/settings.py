@@ -19,7 +19,8 @@ class Mcp(Settings):
     knobs = frozenset({"env"})
 
     command: tuple[str, ...] | None = None
-    """The server's program and its arguments; it speaks over its standard input and output."""
+    """The server's program and its arguments; it speaks over its standard input and output. It is written into the
+    footers of tables: a key belongs into `env`."""
     url: str | None = None
     """Of a server that runs already, over streamable HTTP."""
     tool: str
@@ -35,6 +36,8 @@ class Mcp(Settings):
     def _one_address(self) -> Self:
         if (self.command is None) == (self.url is None):
             raise ValueError("give command or url, one of the two")
+        if self.url is not None and any(mark in self.url for mark in "@?#"):
+            raise ValueError("url must hold no user, password, key or query; it is written into every table's footer")
         return self
 
 
