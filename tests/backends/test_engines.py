@@ -188,11 +188,12 @@ def test_no_requests_no_replies(engine):
 @needs_vllm
 @pytest.mark.slow
 def test_vllm_lays_adapters_over_one_model(tmp_path, plain):
-    """Two adapters and the base in turn: log-probs are those of peft, and the base is the base again."""
+    """Two adapters and the base in turn: log-probs are those of peft, and the base is the base again. The larger comes
+    first: vLLM is opened once."""
     from sparkctl.backends.vllm_engine import VllmEngine
 
     engine = VllmEngine("nano", options=Vllm(eager=True, cpu_cache_gib=1))
-    folders = [None, save_adapter(tmp_path / "one", 1), save_adapter(tmp_path / "two", 2, rank=24)]
+    folders = [save_adapter(tmp_path / "one", 1, rank=24), save_adapter(tmp_path / "two", 2)]
     asked = fork(STATES[2])
     for folder in [*folders, None]:
         model = models.open_model("nano", "float32", "cpu")
