@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from sparkctl import tables
-from sparkctl.report.summary import bootstrap_entropy, entropy_bits, summarise, tool_counts, wilson
+from sparkctl.report.statistics import wilson
+from sparkctl.report.summary import bootstrap_entropy, entropy_bits, summarise, tool_counts
 
 
 def answer(question_id, correct, tools, **changes):

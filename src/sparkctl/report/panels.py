@@ -16,9 +16,17 @@ from numpy.typing import NDArray
 from sparkctl.episode import ACTIONS
 from sparkctl.report import charts
 from sparkctl.report.comparison import Comparison
-from sparkctl.report.material import RESAMPLES, SEED, Material
-from sparkctl.report.statistics import percentile_interval, resampled_totals
-from sparkctl.report.summary import tool_counts, wilson
+from sparkctl.report.material import Material
+from sparkctl.report.statistics import (
+    RESAMPLES,
+    SEED,
+    Estimate,
+    percentile_interval,
+    proportion,
+    resampled_totals,
+    wilson,
+)
+from sparkctl.report.summary import right_and_asked, tool_counts
 from sparkctl.report.verdict import in_words, verdicts
 
 Row = dict[str, Any]
@@ -107,8 +115,9 @@ def headline(run: Material) -> Panel | None:
         ]
 
     explains = (
-        "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, bootstrap over "
-        "questions for entropy. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
+        "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
+        "has several samples with their effective number; bootstrap over questions for entropy, which is not corrected "
+        "here. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
 
@@ -128,23 +137,26 @@ def categories(run: Material) -> Panel | None:
         return [Chart(svg, f"Accuracy by category with 95 % intervals. {says}.")]
 
     explains = (
-        "95 % Wilson intervals. p: McNemar's exact test against the base, after Holm's correction over the categories."
+        "95 % Wilson intervals, with the effective number of answers where a question has several samples. p: McNemar's "
+        "exact test against the base, after Holm's correction over the categories."
     )
     return Panel("categories", "Accuracy by category", explains, _table(rows), draw)
 
 
 def _category_rows(run: Material, policy: str) -> Iterator[Row]:
-    right: dict[str, list[bool]] = defaultdict(list)
-    for row in run.parts("answers")[policy].select(["category", "is_correct"]).to_pylist():
-        right[row["category"]].append(row["is_correct"])
+    given: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for row in run.parts("answers")[policy].select(["category", "question_id", "is_correct"]).to_pylist():
+        given[row["category"]].append((row["question_id"], row["is_correct"]))
     found = run.comparisons.get(policy)
-    for category, given in sorted(right.items()):
+    for category, pairs in sorted(given.items()):
+        questions, correct = zip(*pairs, strict=True)
+        right = proportion(*right_and_asked(questions, np.array(correct)))
         tested = found.categories[category] if found else None
         yield {
             "policy": policy,
             "category": category,
-            "n": len(given),
-            **_interval("accuracy", sum(given) / len(given), wilson(sum(given), len(given))),
+            "n": len(pairs),
+            **_estimate("accuracy", right),
             "accuracy_change": tested.difference if tested else None,
             "p_holm": tested.p_holm if tested else None,
         }
@@ -514,6 +526,10 @@ def _table(rows: Sequence[Row]) -> pa.Table:
 
 def _interval(name: str, value: float | None, interval: tuple[float, float] | tuple[None, None]) -> Row:
     return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}
+
+
+def _estimate(name: str, found: Estimate | None) -> Row:
+    return _interval(name, found.value, (found.low, found.high)) if found else _interval(name, None, (None, None))
 
 
 def _against_base(found: Comparison | None) -> Row:
