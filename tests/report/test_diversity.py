@@ -65,16 +65,16 @@ def test_where_many_choices_are_pooled_miller_madow_leaves_less_bias_and_chao_sh
     assert chao_shen(many).mean() < miller_madow(many).mean() < np.log2(9) + 0.005
 
 
-def test_the_entropys_interval_holds_the_truth_where_the_plug_ins_does_not():
-    rng, true, ours, plain = np.random.default_rng(1), float(entropy_bits(SKEWED)), 0, 0
+@pytest.mark.parametrize(("shares", "at_least"), [(SKEWED, 0.84), (np.full(9, 1 / 9), 0.93)])
+def test_the_entropys_interval_holds_the_truth(shares, at_least):
+    rng, true, held = np.random.default_rng(1), float(entropy_bits(shares)), 0
     for _ in range(150):
-        tools = [[ACTIONS[i]] for i in rng.choice(9, 60, p=SKEWED)]
+        tools = [[ACTIONS[i]] for i in rng.choice(9, 60, p=shares)]
         row = diversity.entropies(sampled(*([(True, taken)] for taken in tools)))[0]
-        ours += row["entropy_bits_low"] <= true <= row["entropy_bits_high"]
-        plain += row["plug_in_bits"] - row["entropy_bits"] + row["entropy_bits_high"] >= true
-    # Nominally 95 %; of 60 choices a bootstrap keeps some 90 %, the uncorrected one some 75 %. Standard error: .025.
-    assert ours / 150 > 0.84
-    assert plain < ours
+        held += row["entropy_bits_low"] - 1e-9 <= true <= row["entropy_bits_high"] + 1e-9
+    # Nominally 95 %; of 60 choices a bootstrap keeps some 90 % (standard error .025). Left where the resamples lie, the
+    # interval holds the entropy of nine tools used alike, the highest there is, hardly ever.
+    assert held / 150 > at_least
 
 
 def test_entropies_in_all_by_category_and_by_step():
