@@ -37,8 +37,8 @@ class Result:
     """What came of a run."""
 
     policies: dict[str, Summary]
-    details: dict[str, dict[str, Any]]
-    """Policy -> its figures of diversity, effort and samples, for programs."""
+    answers: dict[str, pa.Table]
+    """Policy -> what it answered."""
     seconds: dict[str, float]
     """Stage -> seconds that this call spent on it, all rounds and policies together."""
     reused: list[str]
@@ -50,7 +50,9 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "policies": {name: summary.as_json() | self.details[name] for name, summary in self.policies.items()},
+            "policies": {
+                name: s.as_json() | diversity.as_json(self.answers[name]) for name, s in self.policies.items()
+            },
             "seconds": self.seconds,
             "made": self.made,
             "reused": self.reused,
@@ -249,11 +251,10 @@ class Workbench:
         names = [n.settings.name for n in evaluated]  # type: ignore[attr-defined]
         answers = {name: self.table("answers", name) for name in names}
         policies = {name: summarise(table) for name, table in answers.items()}
-        details = {name: diversity.as_json(table) for name, table in answers.items()}
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
         return Result(
-            policies, details, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run
+            policies, answers, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run
         )
 
     def report(self) -> Path:
