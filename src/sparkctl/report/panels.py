@@ -421,8 +421,8 @@ def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     return start + (
         "Pairs: two samples of one question, or of two; if the tool depended on the question alone, no pair of the same "
         "question would differ, and if it did not depend on it at all, as many as of two questions. Only first choices, "
-        "before which nothing differs. Of few samples the entropy given the question is too low and the mutual "
-        "information too high, though corrected; the pairs are not biased so. pass@k: the probability that one of k "
+        "before which nothing differs. Entropy given the question is corrected after Chao and Shen; of few "
+        "samples it stays too low, and the mutual information too high. The pairs are not biased so. pass@k: the probability that one of k "
         "samples is right, without bias (Chen et al. 2021)."
     )
 
