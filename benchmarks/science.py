@@ -36,7 +36,7 @@ from sparkctl.report.conditional import (
     estimate,
     summed,
 )
-from sparkctl.report.summary import wilson
+from sparkctl.report.statistics import wilson
 from sparkctl.workbench import Workbench
 
 CONTROLS = ("base", "sft_best", "sft_selected")

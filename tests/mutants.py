@@ -189,6 +189,18 @@ MUTANTS = [
     Mutant("a moving revision of a data set is taken without a word", "backends/hub.py", "if hub.folder is None and hub.revision is None:", "if False:", "backends/test_hub.py"),
     Mutant("a data set is known by its name", "backends/hub.py", "    return digest([hub.split, [[str(path.relative_to(hub.folder)), digest_path(path)] for path in files]])", "    return digest([hub.split, str(hub.folder)])", "backends/test_hub.py"),
     Mutant("an adapter is asked what it was trained on", "adapters.py", "    if seen:\n", "    if False:\n", "stages/test_eval.py"),
+    Mutant("the correction of entropy is subtracted", "report/diversity.py", "entropy_bits(counts) + np.maximum(seen", "entropy_bits(counts) - np.maximum(seen", "report/test_diversity.py"),
+    Mutant("the interval of entropy is that of the biased estimate", "report/diversity.py", "RESAMPLES, SEED)) + value - plain", "RESAMPLES, SEED))", "report/test_diversity.py"),
+    Mutant("a question's entropy is not corrected", "report/diversity.py", "m * chao_shen_bits(first)", "m * entropy_bits(first)", "report/test_diversity.py"),
+    Mutant("a sample makes a pair with itself", "report/diversity.py", "((shares**2).sum(-1) - squares)", "(shares**2).sum(-1)", "report/test_diversity.py"),
+    Mutant("later choices count as first ones", "report/diversity.py", "[tools[:1] for tools in", "[tools for tools in", "report/test_diversity.py"),
+    Mutant("cot is a call", "report/diversity.py", "sum(tool != COT for tool in tools)", "len(tools)", "report/test_diversity.py"),
+    Mutant("samples of a question count as independent", "report/statistics.py", "max(p * (1 - p) / max(variance, 1e-12), questions)", "answers", "report/test_statistics.py"),
+    Mutant("samples are resampled, not questions", "report/diversity.py", "name: None if top is None else ratio(np.bincount(row, top), np.bincount(row, bottom))", "name: None if top is None else ratio(np.array(top), np.array(bottom))", "report/test_diversity.py"),
+    Mutant("pass@k draws a sample twice", "report/passing.py", "1 - comb(samples - right, k) / comb(samples, k)", "1 - (1 - right / samples) ** k", "report/test_passing.py"),
+    Mutant("a missing answer votes", "report/passing.py", "Counter(answer for answer in given if answer is not None)", "Counter(given)", "report/test_passing.py"),
+    Mutant("the vote goes by the order of rows", "report/passing.py", 'answers.sort_by("sample_id")', "answers", "report/test_passing.py"),
+    Mutant("what was sampled in earlier turns costs nothing", "stages/eval.py", "run.tokens += len", "run.tokens = len", "stages/test_eval.py"),
 ]  # fmt: skip
 
 

@@ -38,6 +38,28 @@ def answers(policy: str, right: Sequence[bool], tools: Callable[[int], Sequence[
     return tables.from_rows("answers", rows)
 
 
+def sampled(*questions: Sequence[tuple], category: Callable[[int], str] = lambda q: "math", **columns: Any) -> pa.Table:
+    """Answers of one policy: per question its samples as (right, tools) or (right, tools, answer)."""
+    rows = [
+        {
+            "policy": "p",
+            "question_id": i + 1,
+            "sample_id": k,
+            "category": category(i + 1),
+            "tools": list(of[1]),
+            "failed_calls": 0,
+            "steps": len(of[1]) + 1,
+            "output": "",
+            "answer": of[2] if len(of) > 2 else "A" if of[0] else "B",
+            "is_correct": bool(of[0]),
+        }
+        | columns
+        for i, samples in enumerate(questions)
+        for k, of in enumerate(samples)
+    ]
+    return tables.check(tables.from_rows("answers", rows), "answers", "by hand")
+
+
 def updates(n: int = 5) -> pa.Table:
     """A training that moves."""
     rows = [

@@ -58,6 +58,8 @@ def test_a_run_gives_every_policys_numbers_and_every_table(finished):
         assert 0 <= policy["accuracy_ci"][0] <= policy["accuracy"] <= policy["accuracy_ci"][1] <= 1
         assert 0 < policy["tool_entropy_bits"] < 3.17
         assert len(policy["accuracy_by_category"]) == 14
+        assert policy["entropies"][0]["entropy_bits"] >= policy["tool_entropy_bits"]
+        assert policy["measures"]["tokens_per_question"]["value"] > 5
     names = {p.name for p in (data / "default").iterdir()}
     assert {f"{t}.{i}.parquet" for t in ("candidates", "scores", "steps") for i in range(1, 6)} <= names
     assert {"adapter.spark", "updates.spark.parquet", "credit.spark.parquet", "answers.spark.parquet"} <= names

@@ -2,6 +2,7 @@
 only calls: memory would hide a stage that runs for nothing."""
 
 import dataclasses
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,6 +61,17 @@ def test_a_run_goes_through_every_node_and_links_every_table(bench):
     assert len(b.table("scores", "1")) == 4 * 9
     assert len(b.table("steps", "1")) == 4
     assert len(b.table("answers", "base")) == 14
+
+
+def test_programs_get_diversity_effort_and_samples_of_every_policy(bench):
+    b = bench()
+    found = json.loads(json.dumps(b.result(b.everything()).as_json()))["policies"]["base"]
+    # As many calls as tools were taken, the cot left out; one sample a question, so that some cannot be told.
+    taken = [tool for tools in b.table("answers", "base")["tools"].to_pylist() for tool in tools]
+    assert found["measures"]["calls_per_question"]["value"] == (len(taken) - taken.count("cot")) / 14
+    assert found["measures"]["same_question_differs"] is None
+    assert sum(row["count"] for row in found["by_tool"]) == len(taken)
+    assert found["bootstrap"] == {"resamples": 2000, "seed": 0}
 
 
 def test_a_second_run_runs_no_stage(bench, fakes):

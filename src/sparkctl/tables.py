@@ -31,6 +31,8 @@ class Column:
     among: tuple[str, ...] = ()
     within: tuple[float, float] | None = None
     """Lowest and highest value."""
+    optional: bool = False
+    """Tables made before there was this column may lack it: it is then null."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ ANSWERS = Table(
         ),
         Column("failed_calls", WHOLE, "how many of the actions failed or could not be read"),
         Column("steps", WHOLE, "steps taken, the answering one included"),
+        Column("tokens", WHOLE, "tokens the policy sampled in all its turns", null="not counted", optional=True),
         Column("output", TEXT, "the policy's last turn as written"),
         Column("answer", TEXT, "letter of the option answered", null="no answer, or none that can be read"),
         Column("extracted_by", TEXT, "how the letter was found", null="it was not", among=("text", "letter")),
@@ -277,6 +280,9 @@ def named(name: str) -> Table:
 def check(table: pa.Table, name: str, where: str, *, may_be_empty: bool = False) -> pa.Table:
     """The table in the contract's column order and types, or a SparkError naming `where`, the column and the fault."""
     spec = TABLES[name]
+    for column in spec.columns:
+        if column.optional and column.name not in table.column_names:
+            table = table.append_column(column.name, pa.nulls(len(table), column.type))
     _check_columns(table, spec, where)
     if not len(table) and not may_be_empty:
         raise SparkError(f"{where}: the {name} table is empty; it needs at least one row")

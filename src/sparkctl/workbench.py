@@ -17,7 +17,7 @@ from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
 from sparkctl.recordings import Recordings
-from sparkctl.report import comparison
+from sparkctl.report import comparison, diversity
 from sparkctl.report.audit import audit
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.reliability import Reliability, Scores, reliability
@@ -37,6 +37,8 @@ class Result:
     """What came of a run."""
 
     policies: dict[str, Summary]
+    answers: dict[str, pa.Table]
+    """Policy -> what it answered."""
     seconds: dict[str, float]
     """Stage -> seconds that this call spent on it, all rounds and policies together."""
     reused: list[str]
@@ -48,7 +50,9 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "policies": {name: summary.as_json() for name, summary in self.policies.items()},
+            "policies": {
+                name: s.as_json() | diversity.as_json(self.answers[name]) for name, s in self.policies.items()
+            },
             "seconds": self.seconds,
             "made": self.made,
             "reused": self.reused,
@@ -244,10 +248,14 @@ class Workbench:
         for fate in fates:
             seconds[fate.node.stage.name] = seconds.get(fate.node.stage.name, 0.0) + fate.seconds
         evaluated = [f.node for f in fates if f.node.stage.name == "eval"]
-        policies = {n.settings.name: summarise(self.table("answers", n.settings.name)) for n in evaluated}  # type: ignore[attr-defined]
+        names = [n.settings.name for n in evaluated]  # type: ignore[attr-defined]
+        answers = {name: self.table("answers", name) for name in names}
+        policies = {name: summarise(table) for name, table in answers.items()}
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
-        return Result(policies, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run)
+        return Result(
+            policies, answers, {k: round(v, 2) for k, v in seconds.items()}, reused, made, counted, self.store.run
+        )
 
     def report(self) -> Path:
         """Where the report of this run is; it is written again only where something changed."""

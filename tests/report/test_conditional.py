@@ -9,7 +9,8 @@ from sparkctl import tables
 from sparkctl.episode import ACTIONS
 from sparkctl.report.conditional import MEASURES, Counts, conditional_entropy_bits, counted, difference, draws, summed
 from sparkctl.report.conditional import estimate as estimated
-from sparkctl.report.summary import bootstrap_entropy, summarise, wilson
+from sparkctl.report.statistics import wilson
+from sparkctl.report.summary import bootstrap_entropy, summarise
 
 
 def answer(question_id, correct, tools, sample_id=0):

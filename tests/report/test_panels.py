@@ -1,11 +1,15 @@
 """The figures of a report, on a run small enough to count by hand."""
 
+import math
+
 import pytest
 
-from reported import answers, evaluated, kept, rollouts, whole
+from reported import answers, evaluated, kept, rollouts, sampled, whole
 from sparkctl import reporting, tables
 from sparkctl.report.panels import Findings
 from sparkctl.report.verdict import no_verdict, verdicts
+
+EVALUATED = ("tool_mix", "tool_mix_by_step", "diversity", "tool_use", "effort")
 
 
 def findings(folder, made, **changes):
@@ -22,8 +26,9 @@ def found(tmp_path_factory):
 
 
 def test_a_whole_run_has_every_part(found):
-    names = ["headline", "categories", "tool_mix", "tool_mix_by_step", "training", "rewards", "rounds"]
-    assert [panel.name for panel in found.panels] == [*names, "judged_outcomes", "cost", "provenance"]
+    names = ["headline", "categories", "tool_mix", "tool_mix_by_step", "diversity", "tool_use", "effort"]
+    names += ["training", "rewards", "rounds", "judged_outcomes", "cost", "provenance"]
+    assert [panel.name for panel in found.panels] == names
     assert found.run.missing == []
 
 
@@ -157,7 +162,7 @@ def test_provenance_names_key_version_seed_and_inputs(found):
         (("candidates",), ["rounds", "cost", "provenance"]),
         (("candidates", "scores"), ["rounds", "cost", "provenance"]),
         (("updates",), ["training", "cost", "provenance"]),
-        (("answers",), ["headline", "categories", "tool_mix", "tool_mix_by_step", "cost", "provenance"]),
+        (("answers",), ["headline", "categories", *EVALUATED, "cost", "provenance"]),
     ],
 )
 def test_a_half_made_run_shows_what_is_there_and_names_the_rest(tmp_path, stages, parts):
@@ -166,3 +171,40 @@ def test_a_half_made_run_shows_what_is_there_and_names_the_rest(tmp_path, stages
     assert [panel.name for panel in found.panels] == parts
     missing = [words.partition(" ")[0] for words in found.run.missing]
     assert set(missing) == {"questions", "candidates", "scores", "steps", "updates", "credit", "answers"} - set(stages)
+
+
+def test_diversity_by_hand(found):
+    rows = {(row["policy"], row["of"], row["group"]): row for row in rows_of(found, "diversity")}
+    spark = rows["spark", "all", ""]
+    # A hundred choices of each of two tools: 1 bit, and 1 / (400 ln 2) for the correction.
+    assert spark["entropy_bits"] == pytest.approx(1 + 1 / (400 * math.log(2)))
+    assert spark["effective_tools"] == pytest.approx(2, abs=0.01)
+    assert (rows["base", "step", "1"]["entropy_bits"], rows["base", "step", "1"]["effective_tools"]) == (0.0, 1.0)
+
+
+def panel_of(found, name):
+    return next(panel for panel in found.panels if panel.name == name)
+
+
+def test_one_sample_cannot_tell_whether_a_question_gets_different_tools(found):
+    panel = panel_of(found, "effort")
+    assert "cannot be told from one sample" in panel.explains
+    shown = {row["measure"]: row["spark"] for row in panel.shown}
+    assert shown["pairs that begin with different tools: same question"] == "cannot be told"
+    assert not any("pass@" in row["measure"] for row in panel.table.to_pylist())
+
+
+def test_several_samples_tell_and_give_pass_at_k(tmp_path):
+    pairs = [[(True, ["search"]), (False, ["calculator"])]] * 3
+    panel = panel_of(findings(tmp_path, {"answers.p": sampled(*pairs)}), "effort")
+    rows = {row["measure"]: row["value"] for row in panel.table.to_pylist()}
+    assert (rows["same_question_differs"], rows["pass@1"], rows["pass@2"], rows["majority_vote"]) == (1, 0.5, 1, 1)
+    assert "cannot be told from one sample" not in panel.explains
+
+
+def test_with_and_without_a_tool_is_called_association(found):
+    assert "association, not effect" in panel_of(found, "tool_use").explains
+    rows = {(row["policy"], row["action"]): row for row in rows_of(found, "tool_use")}
+    # Spark loses one question, on which it took the calculator.
+    assert rows["spark", "calculator"]["difference"] == pytest.approx(0.99 - 1)
+    assert rows["base", "calculator"]["difference"] is None

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparkctl.report.statistics import holm, mcnemar_exact, percentile_interval, questions_needed, resampled_totals
+from sparkctl.report.statistics import (
+    effective_n,
+    holm,
+    mcnemar_exact,
+    percentile_interval,
+    proportion,
+    questions_needed,
+    ratio,
+    resampled_totals,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +76,39 @@ def test_the_bootstrap_interval_is_scipys():
     theirs = stats.bootstrap((change,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
     # Interval half-width .06; two runs of 4,000 resamples differ at the ends by about .002.
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.008)
+
+
+def test_a_ratio_is_of_sums_and_resampled_by_question():
+    found = ratio(np.array([1, 0, 3]), np.array([1, 1, 4]))
+    assert found.value == pytest.approx(4 / 6)
+    assert 0 <= found.low < found.value < found.high <= 1
+    assert ratio(np.array([1, 2]), np.array([0, 0])) is None
+
+
+def test_one_answer_to_a_question_gives_wilsons_interval_as_it_is():
+    right, asked = np.array([1, 0, 1, 1, 0]), np.ones(5)
+    assert effective_n(right, asked) == 5
+    found = proportion(right, asked)
+    assert (found.value, found.low, found.high) == pytest.approx((0.6, *wilson(3, 5)))
+
+
+def test_samples_that_all_agree_are_one_answer_and_those_that_do_not_are_more():
+    right = np.array([4, 0, 4, 4, 0])
+    assert effective_n(right, np.full(5, 4)) == pytest.approx(5)
+    assert effective_n(np.array([2, 2, 2, 2]), np.full(4, 4)) == 16  # as even as no independent answers are
+    assert effective_n(np.array([4, 4]), np.array([4, 4])) == 2  # nothing differs, nothing can be told
+    assert proportion(np.zeros(2), np.zeros(2)) is None
+
+
+def test_the_interval_for_effective_answers_covers_what_the_naive_one_does_not():
+    rng, hits, naive, n = np.random.default_rng(0), 0, 0, 2000
+    for _ in range(n):
+        # Chances of .1 or .9, half each: answers to one question resemble one another.
+        right = rng.binomial(4, rng.choice([0.1, 0.9], 100))
+        found = proportion(right, np.full(100, 4))
+        hits += found.low <= 0.5 <= found.high
+        low, high = wilson(int(right.sum()), 400)
+        naive += low <= 0.5 <= high
+    # Standard error of a share of 2,000 near .95: .005.
+    assert hits / n == pytest.approx(0.95, abs=0.02)
+    assert naive / n < 0.85

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from sparkctl import tables
-from sparkctl.report.summary import bootstrap_entropy, entropy_bits, summarise, tool_counts, wilson
+from sparkctl.report.statistics import wilson
+from sparkctl.report.summary import bootstrap_entropy, entropy_bits, summarise, tool_counts
 
 
 def answer(question_id, correct, tools, **changes):
@@ -71,3 +72,11 @@ def test_the_interval_is_over_questions_not_choices():
     clustered = 10 * rng.multinomial(1, [0.5, 0.5], size=40)
     narrow, wide = (np.diff(bootstrap_entropy(c))[0] for c in (one_each, clustered))
     assert wide > 2 * narrow
+
+
+def test_several_samples_of_a_question_are_not_independent_answers():
+    rows = [answer(q, q % 2 == 0, ["search"], sample_id=k) for q in range(1, 11) for k in range(4)]
+    s = summarise(tables.from_rows("answers", rows))
+    # Four times the same answer to ten questions: as sure as ten answers.
+    assert (s.accuracy, s.n) == (0.5, 40)
+    assert s.accuracy_ci == pytest.approx(wilson(5, 10))

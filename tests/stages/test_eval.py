@@ -26,7 +26,13 @@ def run(script, n=1, settings=SETTINGS, tools=None):
         return [
             Reply(None, str(s))
             if isinstance(s, Exception)
-            else Reply({"completions": [{"text": s, "ids": [], "logprobs": [], "finish": "stop"}]})
+            else Reply(
+                {
+                    "completions": [
+                        {"text": s, "ids": list(range(len(str(s).split()))), "logprobs": [], "finish": "stop"}
+                    ]
+                }
+            )
             for s in said
         ]
 
@@ -47,6 +53,7 @@ def test_actions_are_taken_until_the_answer():
         "extracted_by": "text",
         "is_correct": True,
         "failed_calls": 0,
+        "tokens": 5 + 6,
     }
     assert {k: rows[0][k] for k in wanted} == wanted
     assert seen[1]["messages"][-1]["content"] == "Observation: seen x"

@@ -15,13 +15,14 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.report.statistics import (
     LEVEL,
+    Interval,
     holm,
     mcnemar_exact,
     percentile_interval,
     questions_needed,
     resampled_totals,
 )
-from sparkctl.report.summary import Interval, entropy_bits, tool_counts
+from sparkctl.report.summary import entropy_bits, tool_counts
 
 
 @dataclass(frozen=True)

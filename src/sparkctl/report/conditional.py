@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sparkctl.report.statistics import RESAMPLES, SEED, Estimate
 from sparkctl.report.summary import entropy_bits, tool_counts
 
-RESAMPLES = 2000
-SEED = 0
 Floats = NDArray[np.float64]
 
 
@@ -50,15 +49,6 @@ class Sums:
         """One seed alone."""
         one = slice(index, index + 1)
         return Sums(self.correct[:, one], self.asked[:, one], self.tools[:, one])
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def counted(answers: pa.Table, type_of: Mapping[int, str], types: Sequence[str]) -> Counts:

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from sparkctl.errors import SparkError
 from sparkctl.report.comparison import Comparison, compare
+from sparkctl.report.statistics import RESAMPLES, SEED
 from sparkctl.report.summary import Summary, summarise
 
 BASE = "base"
 MAIN = "spark"
 """The policy that the verdict is about, where a run has it."""
-RESAMPLES, SEED = 2000, 0
 _MADE_BY = {
     "questions": "synth",
     "candidates": "synth",

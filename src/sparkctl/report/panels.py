@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 from sparkctl.episode import ACTIONS
 from sparkctl.report import charts
 from sparkctl.report.comparison import Comparison
-from sparkctl.report.material import RESAMPLES, SEED, Material
-from sparkctl.report.statistics import percentile_interval, resampled_totals
-from sparkctl.report.summary import tool_counts, wilson
+from sparkctl.report.diversity import as_row, by_tool, entropies, measures
+from sparkctl.report.material import Material
+from sparkctl.report.statistics import (
+    RESAMPLES,
+    SEED,
+    Estimate,
+    percentile_interval,
+    proportion,
+    resampled_totals,
+    wilson,
+)
+from sparkctl.report.summary import right_and_asked, tool_counts
 from sparkctl.report.verdict import in_words, verdicts
 
 Row = dict[str, Any]
@@ -107,8 +116,9 @@ def headline(run: Material) -> Panel | None:
         ]
 
     explains = (
-        "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, bootstrap over "
-        "questions for entropy. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
+        "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
+        "has several samples with their effective number; bootstrap over questions for entropy, which is not corrected "
+        "here. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
 
@@ -128,23 +138,26 @@ def categories(run: Material) -> Panel | None:
         return [Chart(svg, f"Accuracy by category with 95 % intervals. {says}.")]
 
     explains = (
-        "95 % Wilson intervals. p: McNemar's exact test against the base, after Holm's correction over the categories."
+        "95 % Wilson intervals, with the effective number of answers where a question has several samples. p: McNemar's "
+        "exact test against the base, after Holm's correction over the categories."
     )
     return Panel("categories", "Accuracy by category", explains, _table(rows), draw)
 
 
 def _category_rows(run: Material, policy: str) -> Iterator[Row]:
-    right: dict[str, list[bool]] = defaultdict(list)
-    for row in run.parts("answers")[policy].select(["category", "is_correct"]).to_pylist():
-        right[row["category"]].append(row["is_correct"])
+    given: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for row in run.parts("answers")[policy].select(["category", "question_id", "is_correct"]).to_pylist():
+        given[row["category"]].append((row["question_id"], row["is_correct"]))
     found = run.comparisons.get(policy)
-    for category, given in sorted(right.items()):
+    for category, pairs in sorted(given.items()):
+        questions, correct = zip(*pairs, strict=True)
+        right = proportion(*right_and_asked(questions, np.array(correct)))
         tested = found.categories[category] if found else None
         yield {
             "policy": policy,
             "category": category,
-            "n": len(given),
-            **_interval("accuracy", sum(given) / len(given), wilson(sum(given), len(given))),
+            "n": len(pairs),
+            **as_row("accuracy", right),
             "accuracy_change": tested.difference if tested else None,
             "p_holm": tested.p_holm if tested else None,
         }
@@ -301,6 +314,121 @@ def _reward_rows(policy: str, credit: Sequence[Row]) -> Iterator[Row]:
         if of:
             means = {term: _mean(of, term) if paid else None for term in (*_TERMS, "reward")}
             yield {"policy": policy, "action": action, "trained": len(of), **means, "advantage": _mean(of, "advantage")}
+
+
+# ---- diversity and effort ---------------------------------------------------------------------------------------------
+
+_DRAWN = f"{RESAMPLES:,} resamples of the questions, seed {SEED}"
+
+
+def diversity(run: Material) -> Panel | None:
+    """Corrected entropy of the choices: in all, per category, per step."""
+    rows = [{"policy": name, **row} for name in run.summaries for row in entropies(run.parts("answers")[name])]
+    if not rows:
+        return None
+    series: dict[str, dict[str, charts.Point]] = defaultdict(dict)
+    for row in rows:
+        if row["entropy_bits_low"] is not None:
+            label = {"all": "all", "category": row["group"], "step": f"step {row['group']}"}[row["of"]]
+            series[row["policy"]][label] = tuple(row[f"entropy_bits{end}"] for end in ("", "_low", "_high"))
+
+    def draw(prefix: str) -> list[Chart]:
+        if not series:
+            return []
+        svg = charts.dots(f"{prefix}diversity", series, "entropy of tool choice, bits", run.policies)
+        says = "; ".join(f"{name} {_shown(points['all'], False)}" for name, points in series.items() if "all" in points)
+        return [Chart(svg, f"Entropy of tool choice in all, by category and by step, in bits. In all: {says}.")]
+
+    explains = (
+        "Entropy in bits of the actions taken, without the cot that answers, corrected for small samples after Miller and "
+        f"Madow: (K - 1) / (2 n ln 2) is added, with K actions seen among n choices. 95 % bootstrap intervals, {_DRAWN}. "
+        "Effective tools: 2^entropy, the number of tools that would give this entropy if used equally often. An interval "
+        "of no width means that one action alone was seen, not that there never is another."
+    )
+    return Panel("diversity", "Diversity of tool choice", explains, _table(rows), draw)
+
+
+def tool_use(run: Material) -> Panel | None:
+    """Each action: how often, and how the rollouts with it end."""
+    rows = [{"policy": name, **row} for name in run.summaries for row in by_tool(run.parts("answers")[name])]
+    if not rows:
+        return None
+
+    def draw(prefix: str) -> list[Chart]:
+        series: dict[str, dict[str, charts.Point]] = defaultdict(dict)
+        for row in rows:
+            if row["difference"] is not None:
+                ends = tuple(row[f"difference{end}"] for end in ("", "_low", "_high"))
+                series[row["policy"]][row["action"]] = ends
+        if not series:
+            return []
+        says = "; ".join(f"{name}: {_extremes(points)}" for name, points in series.items())
+        svg = charts.dots(
+            f"{prefix}tool_use", series, "accuracy with the action less without", run.policies, percent=True
+        )
+        return [Chart(svg, f"Accuracy with each action less without it, 95 % intervals. {says}.")]
+
+    explains = (
+        "Accuracy of the rollouts that took an action and of those that did not. This is association, not effect: a policy "
+        "takes a tool on certain questions, which may be harder or easier. 95 % intervals: Wilson's, with the effective "
+        "number of answers where a question has several samples; Newcombe's for the difference; for right answers per use "
+        f"a bootstrap, {_DRAWN}, too narrow where uses are few."
+    )
+    return Panel("tool_use", "Right answers with and without each tool", explains, _table(rows), draw)
+
+
+_LABELS = {
+    "distinct_tools_per_question": "different tools per question",
+    "calls_per_question": "tool calls per question",
+    "failed_share_of_turns": "share of turns whose call failed or could not be read",
+    "right_answers_per_call": "right answers per tool call",
+    "calls_per_right_answer": "tool calls per right answer",
+    "tokens_per_question": "sampled tokens per question",
+    "tokens_per_right_answer": "sampled tokens per right answer",
+    "same_question_differs": "pairs that begin with different tools: same question",
+    "other_question_differs": "pairs that begin with different tools: two questions",
+    "entropy_within_question_bits": "entropy of the first tool given the question, bits",
+    "mutual_information_bits": "mutual information of question and first tool, bits",
+    "majority_vote": "majority vote of the samples, ties to the first given",
+}
+
+
+def effort(run: Material) -> Panel | None:
+    """What the policies do per question and what a right answer costs; with several samples, what these are worth."""
+    of = {name: measures(run.parts("answers")[name]) for name in run.summaries}
+    if not of:
+        return None
+    rows = [
+        {"policy": name, "measure": m, **as_row("value", e)} for name, found in of.items() for m, e in found.items()
+    ]
+    names = list(dict.fromkeys(row["measure"] for row in rows))
+    shown = tuple(
+        {"measure": _LABELS.get(m, m), **{name: _told(found.get(m)) for name, found in of.items()}} for m in names
+    )
+    return Panel("effort", "Calls, tokens and samples", _explained(of), _table(rows), shown=shown)
+
+
+def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
+    start = (
+        f"95 % bootstrap intervals, {_DRAWN}. Per question: of one sample of it. A call is that of a tool; cot calls "
+        "nothing. Tokens are those sampled; a price in dollars is not recorded. "
+    )
+    if not any(found["same_question_differs"] for found in of.values()):
+        return start + (
+            "Whether one question gets different tools, or only different questions do, cannot be told from one sample "
+            "of each; eval.samples=2 or more tells, and gives pass@k and the majority vote."
+        )
+    return start + (
+        "Pairs: two samples of one question, or of two; if the tool depended on the question alone, no pair of the same "
+        "question would differ, and if it did not depend on it at all, as many as of two questions. Only first choices, "
+        "before which nothing differs. Entropy given the question is corrected after Chao and Shen; of few "
+        "samples it stays too low, and the mutual information too high. The pairs are not biased so. pass@k: the probability that one of k "
+        "samples is right, without bias (Chen et al. 2021)."
+    )
+
+
+def _told(found: Estimate | None) -> str:
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})" if found else "cannot be told"
 
 
 # ---- rollouts --------------------------------------------------------------------------------------------------------
@@ -499,6 +627,9 @@ _PANELS: tuple[Callable[[Material], Panel | None], ...] = (
     categories,
     tool_mix,
     tool_mix_by_step,
+    diversity,
+    tool_use,
+    effort,
     training,
     rewards,
     rounds,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl.report.summary import Interval, wilson
+from sparkctl.report.statistics import Interval, wilson
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,28 @@ what they do differently. Several samples of a question are averaged first: they
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparkctl.report.summary import Interval
-
+Interval = tuple[float, float]
 POINT = 0.01
 LEVEL, POWER = 0.05, 0.80
+RESAMPLES, SEED = 2000, 0
+"""Of every bootstrap in a report."""
 _DRAWN_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
@@ -58,6 +70,50 @@ def percentile_interval(estimates: NDArray[np.float64]) -> Interval:
     """95 % percentile interval of bootstrap estimates."""
     low, high = np.percentile(estimates, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
     return float(low), float(high)
+
+
+def ratio(top: NDArray[Any], bottom: NDArray[Any], resamples: int = RESAMPLES, seed: int = SEED) -> Estimate | None:
+    """Sum of `top` over sum of `bottom`, both (questions,), with its bootstrap interval over questions.
+
+    None where `bottom` sums to 0; resamples in which it does are left out.
+    """
+    if not bottom.sum():
+        return None
+    totals = resampled_totals(np.stack([top, bottom], 1).astype(float), resamples, seed)
+    totals = totals[totals[:, 1] > 0]
+    return Estimate(float(top.sum()) / float(bottom.sum()), *percentile_interval(totals[:, 0] / totals[:, 1]))
+
+
+def wilson(successes: float, n: float) -> Interval:
+    """95 % Wilson score interval of a proportion (Wilson 1927). Ours, because importing scipy.stats takes a second."""
+    z = NormalDist().inv_cdf(0.975)
+    share, spread = successes / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / spread
+    half = z / spread * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def effective_n(right: NDArray[Any], asked: NDArray[Any]) -> float:
+    """How many independent answers say as much as these of `right` among `asked`, both (questions,).
+
+    p (1 - p) over the variance of p that treats questions, not answers, as drawn (Kish's effective sample size; the
+    linearised variance of a ratio). At least the questions, at most the answers: with one answer each it is their
+    number, and Wilson's interval is the usual one.
+    """
+    questions, answers = float(np.count_nonzero(asked)), float(asked.sum())
+    p = float(right.sum()) / answers
+    if not 0 < p < 1 or questions == 1:
+        return questions
+    variance = float(((right - p * asked) ** 2).sum()) * questions / (questions - 1) / answers**2
+    return min(max(p * (1 - p) / max(variance, 1e-12), questions), answers)
+
+
+def proportion(right: NDArray[Any], asked: NDArray[Any]) -> Estimate | None:
+    """The share right, both counts by question, with Wilson's interval for the effective n; None where none was asked."""
+    if not asked.sum():
+        return None
+    share, n = float(right.sum() / asked.sum()), effective_n(right, asked)
+    return Estimate(share, *wilson(share * n, n))
 
 
 def questions_needed(discordance: float, difference: float = POINT) -> int | None:

@@ -3,13 +3,12 @@
 Tool-choice entropy is that of the actions taken, in bits, over the whole evaluation, without the `cot` that gives the
 answer: answering is not choosing a tool. It is the plug-in estimate; with 9 actions and n choices its bias is about
 -8 / (2 n ln 2) bits, under 0.01 for n > 600. Its interval is a percentile bootstrap over questions, as choices within
-a question are not independent. The interval of accuracy is Wilson's.
+a question are not independent. The interval of accuracy is Wilson's, for an effective number of answers where there
+are several to a question. Entropy corrected for its bias is in `diversity.py`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sparkctl.episode import ACTIONS
+from sparkctl.report.statistics import Interval, proportion
 
 RESAMPLES = 1000
 SEED = 0
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,14 @@ def summarise(answers: pa.Table) -> Summary:
     """The summary of an answers table of one policy."""
     correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
     questions = answers["question_id"].to_pylist()
+    right = proportion(*right_and_asked(questions, correct))
+    assert right is not None, "a table of answers has rows"
     counts = tool_counts(answers["tools"].to_pylist(), questions)
     total = counts.sum(0)
     categories = np.array(answers["category"].to_pylist())
     return Summary(
-        accuracy=float(correct.mean()),
-        accuracy_ci=wilson(int(correct.sum()), len(correct)),
+        accuracy=right.value,
+        accuracy_ci=(right.low, right.high),
         tool_entropy_bits=float(entropy_bits(total)),
         tool_entropy_ci=bootstrap_entropy(counts),
         n=len(correct),
@@ -89,6 +90,12 @@ def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDA
     return counts
 
 
+def right_and_asked(questions: Sequence[int], correct: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """By question: how many of its answers are right, and how many there are."""
+    row = np.unique(questions, return_inverse=True)[1]
+    return np.bincount(row, correct), np.bincount(row)
+
+
 def entropy_bits(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Entropy over the last axis, in bits; 0 where nothing was counted."""
     share = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
@@ -100,12 +107,3 @@ def bootstrap_entropy(counts: NDArray[np.int64]) -> Interval:
     draws = np.random.default_rng(SEED).integers(0, len(counts), (RESAMPLES, len(counts)))
     low, high = np.percentile([entropy_bits(counts[draw].sum(0)) for draw in draws], [2.5, 97.5])
     return float(low), float(high)
-
-
-def wilson(successes: int, n: int) -> Interval:
-    """95 % Wilson score interval of a proportion (Wilson 1927). Ours, because importing scipy.stats takes a second."""
-    z = NormalDist().inv_cdf(0.975)
-    share, spread = successes / n, 1 + z * z / n
-    middle = (share + z * z / (2 * n)) / spread
-    half = z / spread * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -12,8 +12,8 @@ from sparkctl.report.comparison import Comparison
 from sparkctl.report.material import Material
 from sparkctl.report.reliability import Reliability
 from sparkctl.report.scorecard import Scorecard
-from sparkctl.report.statistics import POINT
-from sparkctl.report.summary import Interval, Summary
+from sparkctl.report.statistics import POINT, Interval
+from sparkctl.report.summary import Summary
 
 NANO_SAYS = (
     "nano shows that the method works as described, on a policy of under 1 M parameters and generated questions. "

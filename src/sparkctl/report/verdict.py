@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sparkctl.episode import ACTIONS
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.material import BASE, Material
-from sparkctl.report.summary import Interval
+from sparkctl.report.statistics import Interval
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class _Run:
     tools: list[str] = field(default_factory=list)
     failed_calls: int = 0
     taken: int = 0
+    tokens: int = 0
     output: str = ""
     answered: bool = False
     matched: Matched | None = None
@@ -110,7 +111,9 @@ def _take(run: _Run, reply: Reply) -> Turn | None:
         run.error = reply.error
         return None
     run.taken += 1
-    run.output = reply.body["completions"][0]["text"]
+    said = reply.body["completions"][0]
+    run.output = said["text"]
+    run.tokens += len(said["ids"])
     turn = parse_turn(run.output)
     written, run.matched = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
     run.answered = written is not None
@@ -145,6 +148,7 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "tools": run.tools,
         "failed_calls": run.failed_calls,
         "steps": run.taken,
+        "tokens": run.tokens,
         "output": run.output,
         "answer": LETTERS[run.matched.option] if run.matched else None,
         "extracted_by": run.matched.by if run.matched else None,
@@ -155,7 +159,7 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
 
 STAGE = Stage(
     "eval",
-    1,
+    2,
     Eval,
     run,
     "let a policy answer unseen questions, choosing its own actions",

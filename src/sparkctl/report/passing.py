@@ -1,0 +1,47 @@
+"""What several samples of a question are worth: pass@k and the majority vote, with bootstrap intervals over questions. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+import pyarrow as pa
+
+from sparkctl.report.statistics import Estimate, ratio
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """Probability that at least one of k samples is right, estimated without bias from `samples` of which `right` are.
+
+    1 - C(n - c, k) / C(n, k): the share of all choices of k samples that hold a right one (Chen et al. 2021, eq. 1).
+    """
+    return 1 - comb(samples - right, k) / comb(samples, k)
+
+
+def majority(given: Sequence[str | None]) -> str | None:
+    """The answer given most often, among equals the one given first; None where none was given."""
+    votes = Counter(answer for answer in given if answer is not None)
+    return max(votes, key=votes.__getitem__, default=None)  # a Counter keeps the order in which answers came
+
+
+def passing(answers: pa.Table) -> dict[str, Estimate]:
+    """pass@k for k = 1, 2, 4, ... and for all samples, and the accuracy of the vote; empty where a question has one sample.
+
+    Samples vote in their order. Where questions differ in their number of samples, k goes up to the least.
+    """
+    given: dict[int, list[tuple[str | None, bool]]] = defaultdict(list)
+    for row in answers.sort_by("sample_id").select(["question_id", "answer", "is_correct"]).to_pylist():
+        given[row["question_id"]].append((row["answer"], row["is_correct"]))
+    n = min(map(len, given.values()))
+    if n < 2:
+        return {}
+    ks = [*(2**i for i in range(n.bit_length()) if 2**i < n), n]
+    scores = {f"pass@{k}": [pass_at_k(len(of), sum(r for _, r in of), k) for of in given.values()] for k in ks}
+    scores["majority_vote"] = [_voted_right(of) for of in given.values()]
+    found = {name: ratio(np.array(values), np.ones(len(values))) for name, values in scores.items()}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _voted_right(given: Sequence[tuple[str | None, bool]]) -> float:
+    voted = majority([answer for answer, _ in given])
+    return float(voted is not None and (voted, True) in given)
