@@ -41,6 +41,10 @@ Writes = Annotated[
     list[str] | None, typer.Option("--write", help="FILE, or OUTPUT=FILE: write here, not to the store.")
 ]
 Policy = Annotated[str | None, typer.Option("--policy", help="Only this policy of the recipe.")]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option("--policy", help="Only this policy of the recipe, or an adapter's folder. Repeatable."),
+]
 Categories = Annotated[str | None, typer.Option("--categories", help="all, or names separated by commas.")]
 
 
@@ -177,15 +181,18 @@ def eval_command(
     data: Data = Path("data"),
     recipes: Recipes = None,
     categories: Categories = None,
-    policy: Policy = None,
+    policy: Policies = None,
     read: Reads = None,
     write: Writes = None,
     as_json: Json = False,
 ) -> None:
     """Let the policies answer unseen questions, and compare them."""
     chosen = [] if categories is None else [f'eval.categories="{categories}"']
+    chosen += [f"eval.policies={json.dumps(policy, ensure_ascii=False)}"] if policy else []
+    if (read or write) and len(policy or []) > 1:
+        raise SparkError("eval: --read and --write are for one policy; give --policy once")
     bench = _workbench(profile, run, (sets or []) + chosen, data, recipes)
-    made = _done(bench, "eval", policy, read, write)
+    made = _done(bench, "eval", None, read, write)
     if read or write:
         _print(made, as_json)
     else:

@@ -12,6 +12,7 @@ from sparkctl.errors import SparkError
 from sparkctl.ids import digest, rollout_id
 from sparkctl.ports import Reply
 
+_PADDING = "N/A"
 CandidateKey = tuple[str, int, str]
 """(rollout_id, step_idx, tool_name)"""
 
@@ -96,6 +97,27 @@ def answer_of(
 def is_correct(question: Mapping[str, Any], matched: Matched | None) -> bool:
     """Whether the option is the right one. `answer` counts, `answer_index` may contradict it (MMLU-Pro 3983)."""
     return matched is not None and LETTERS[matched.option] == question["answer"]
+
+
+def clean(question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The question without blanks around its texts and without options that only say "N/A"; None where no correct
+    option is left."""
+    index = LETTERS.find(question["answer"]) if len(question["answer"]) == 1 else -1
+    if not 0 <= index < len(question["options"]):
+        return None
+    options = [(i, option.strip()) for i, option in enumerate(question["options"])]
+    kept = [(i, text) for i, text in options if text != _PADDING or i == index][: len(LETTERS)]
+    place = next((n for n, (i, _) in enumerate(kept) if i == index), None)
+    if place is None:
+        return None
+    texts = [text for _, text in kept]
+    return {
+        **question,
+        "options": texts,
+        "answer_index": place,
+        "answer": LETTERS[place],
+        "question": question["question"].strip(),
+    }
 
 
 def content(question: Mapping[str, Any]) -> str:

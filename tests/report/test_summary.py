@@ -28,7 +28,7 @@ def test_a_summary_by_hand():
         answer(4, False, [], answer=None, error="too long", steps=0),
     ]
     s = summarise(tables.from_rows("answers", rows))
-    assert (s.accuracy, s.n, s.unanswered, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
+    assert (s.accuracy, s.n, s.extraction_failed, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
     # Counts 2, 1, 1: H = 0.5 * 1 + 2 * 0.25 * 2 = 1.5 bits.
     assert s.tool_entropy_bits == pytest.approx(1.5)
     assert (s.tool_share["search"], s.tool_share["cot"], s.tool_share["wikipedia"]) == (0.5, 0.25, 0.0)
