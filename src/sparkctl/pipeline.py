@@ -42,7 +42,7 @@ STAGES: dict[str, Stage] = {
     m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, reference, train, eval_stage)
 }
 BASE = "base"
-_TABLE_OF = {"source": "questions", "eval_questions": "questions", "shots": "questions"}
+_TABLE_OF = {"source": "questions", "eval_questions": "questions", "examples": "questions"}
 """Inputs whose table of the contract has another name."""
 
 
@@ -295,8 +295,8 @@ def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     files: dict[str, Path] = {}
     known = wiring.engine_identity(settings) | s.answering
     if settings.shots:
-        files, of_shots = _given(settings.shots_from, "eval.shots_from", "shots", "shots")
-        known |= of_shots
+        files, of_examples = _given(settings.shots_from, "eval.shots_from", "examples", "examples")
+        known |= of_examples
     if folder:
         files["adapter"] = folder
     elif name != BASE:

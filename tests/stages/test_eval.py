@@ -124,7 +124,7 @@ def few_shot(k=1, shots=None, dataset=None, n=1):
         return [Reply({"completions": [{"text": " t\nAction: cot\nInput: Answer: 2"}]}) for _ in requests]
 
     settings = SETTINGS.model_copy(update={"shots": k, "shots_from": "hub:x@1:validation"})
-    inputs = {"eval_questions": questions_table(n)} | ({} if shots is None else {"shots": shots})
+    inputs = {"eval_questions": questions_table(n)} | ({} if shots is None else {"examples": shots})
     context = Context(policy=lambda adapter: policy, tools=lambda calls: [], dataset=dataset)
     STAGE.run(inputs, settings, context)
     return [request["messages"] for request in seen]

@@ -1,6 +1,6 @@
 """eval: a policy answers unseen questions, choosing its own actions; the tools run.
 
-reads   eval_questions; the adapter to evaluate (none: the base model); shots: solved questions for examples
+reads   eval_questions; the adapter to evaluate (none: the base model); with shots: examples, solved questions
 writes  answers: one row per question and sample
 asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
 
@@ -118,7 +118,7 @@ def _shots(inputs: Inputs, settings: Eval, context: Context) -> dict[int, tuple[
     if not settings.shots:
         return {}
     source = str(settings.shots_from)
-    table = inputs.get("shots")
+    table = inputs.get("examples")
     if table is None:
         assert context.dataset is not None
         table = tables.check(context.dataset(source), "questions", source)
@@ -196,6 +196,6 @@ STAGE = Stage(
     run,
     "let a policy answer unseen questions, choosing its own actions",
     ("eval_questions",),
-    ("adapter", "shots"),
+    ("adapter", "examples"),
     ("answers",),
 )
