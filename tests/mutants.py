@@ -195,14 +195,16 @@ MUTANTS = [
     Mutant("fewer examples than asked for are told", "shots.py", "if len(others) < k:", "if not others:", "test_shots.py"),
     Mutant("a worked example is followed by an observation", "episode.py", "chat += _told(shot)[:-1]", "chat += _told(shot)", "test_shots.py stages/test_eval.py"),
     Mutant("letters of an example move away from its reasoning", "shots.py", "kept if options[: len(kept)] == kept else options", "kept", "test_shots.py"),
-    Mutant("the reasoning of an example can forge a turn", "shots.py", "thought = flat(_LEAD_IN.sub(\"\", question[\"cot_content\"], count=1))", "thought = _LEAD_IN.sub(\"\", question[\"cot_content\"], count=1)", "test_shots.py"),
+    Mutant("the reasoning of an example can forge a turn", "shots.py", "thought = flat(_LEAD_IN.sub(\"\", question[\"cot_content\"]))", "thought = _LEAD_IN.sub(\"\", question[\"cot_content\"])", "test_shots.py"),
     Mutant("answers without examples lose their key", "stages/eval.py", 'if name != "shots" or value}', "if name}", "stages/test_eval.py"),
+    Mutant("a lead-in is cut out of the middle of the reasoning", "shots.py", 'r"\\A\\s*(A:', 'r"\\s*(A:', "test_shots.py"),
+    Mutant("an answer never given named no option", "report/summary.py", 'row["answer"] is None and read_answer(', 'row["answer"] is None or read_answer(', "report/test_summary.py"),
+    Mutant("the data set of the examples does not enter the key", "pipeline.py", "        known |= of_examples\n", "", "test_side_by_side.py"),
     Mutant("a folder to evaluate is trained", "pipeline.py", "if name != BASE and folder is None]", "if name != BASE]", "test_side_by_side.py"),
     Mutant("a folder is evaluated without its adapter", "pipeline.py", '        files["adapter"] = folder\n', "        pass\n", "test_side_by_side.py"),
     Mutant("two folders of one name are one policy", "adapters.py", "name if taken[name] == 1 else", "name if taken else", "test_adapters.py"),
     Mutant("on explicit files a policy without its adapter is the base", "workbench.py", '*({"adapter"} & node.reads.keys())', "", "test_cli.py"),
     Mutant("the macro average weighs by questions", "report/summary.py", "float(np.mean(list(by_category.values())))", "float(correct.mean())", "report/test_summary.py"),
-    Mutant("a failed call names no option", "report/summary.py", 'row["answer"] is None and row["error"] is None', 'row["answer"] is None', "report/test_summary.py"),
 ]  # fmt: skip
 
 

@@ -84,6 +84,17 @@ def test_the_bytes_of_the_examples_decide_the_key(bench, fakes, tmp_path):
     assert ran(bench("base", sets=sets).stage("eval", None)) == {"eval.base": "examples changed"}
 
 
+def test_the_data_set_of_the_examples_decides_the_key(bench, tmp_path):
+    sets = ("eval.shots=1", f"eval.shots_from=hub:{tmp_path / 'set'}:validation")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "validation.parquet").write_bytes(b"one")
+    one = bench("base", sets=sets).graph[-1]
+    (tmp_path / "set" / "validation.parquet").write_bytes(b"two")
+    two = bench("base", sets=sets).graph[-1]
+    assert one.identities["examples"] != two.identities["examples"]
+    assert "examples" not in one.files
+
+
 def test_a_folder_works_on_files_given_by_name_too(bench, fakes, tmp_path):
     b = bench(lay(tmp_path / "mine"))
     stores.write_table(questions_table(3), "questions", tmp_path / "q.parquet", {})

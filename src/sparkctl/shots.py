@@ -13,7 +13,7 @@ from sparkctl.episode import ANSWER, COT, State, Step, flat
 from sparkctl.errors import SparkError
 from sparkctl.rollouts import clean, content
 
-_LEAD_IN = re.compile(r"\s*(A:\s*)?Let['’]s think step by step\.?\s*", re.IGNORECASE)
+_LEAD_IN = re.compile(r"\A\s*(A:\s*)?Let['’]s think step by step\.?\s*", re.IGNORECASE)
 
 
 class Shot(NamedTuple):
@@ -33,7 +33,7 @@ def shots_of(questions: Iterable[Mapping[str, Any]]) -> dict[str, list[Shot]]:
 
 
 def _answered(question: Mapping[str, Any], cleaned: Mapping[str, Any]) -> State | None:
-    thought = flat(_LEAD_IN.sub("", question["cot_content"], count=1))
+    thought = flat(_LEAD_IN.sub("", question["cot_content"]))
     options = tuple(option.strip() for option in question["options"])
     kept = tuple(cleaned["options"])
     # Where padding stands between options, taking it off would move letters that the reasoning names.

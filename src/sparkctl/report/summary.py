@@ -89,8 +89,7 @@ def summarise(answers: pa.Table) -> Summary:
 def _names_no_option(row: Mapping[str, Any]) -> bool:
     """Whether the last turn of an answers row ends in an answer that is none of the options."""
     turn = parse_turn(row["output"])
-    committed = read_answer(turn.tool_name, turn.action_query) is not None
-    return committed and row["answer"] is None and row["error"] is None
+    return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
 
 
 def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDArray[np.int64]:
