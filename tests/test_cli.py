@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparkctl import tables
+from sparkctl.episode import CATEGORIES
 from sparkctl.tables import TABLES
 from support import ROOT, questions_table
 
@@ -87,7 +88,27 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
     [
         (["run", "--set", "train.kll=0.1"], "train.kll: unknown setting; did you mean 'kl'?"),
         (["run", "--set", "slect.threshold=3"], "unknown section 'slect'; did you mean 'select'?"),
-        (["eval", "--categories", "math,phisics"], "unknown category 'phisics'; did you mean 'physics'?"),
+        (
+            ["eval", "--categories", "math,phisics"],
+            f"unknown category 'phisics'; did you mean 'physics'? There are: {', '.join(CATEGORIES)}",
+        ),
+        (
+            ["eval", "--policy", "base", "--policy", "sprak"],
+            "'sprak'; did you mean 'spark'? There are: base, sft_best,",
+        ),
+        (["eval", "--policy", "stages"], "'stages' holds no adapter in peft's format"),
+        (
+            ["eval", "--policy", "base", "--policy", "spark", "--read", "eval_questions=x", "--write", "y"],
+            "eval: --read and --write are for one policy",
+        ),
+        (
+            ["eval", "--policy", "spark", "--read", "eval_questions=x", "--write", "y"],
+            "eval: needs --read adapter=FILE",
+        ),
+        (
+            ["eval", "--set", "eval.shots=2", "--set", "eval.shots_from=nowhere.parquet"],
+            "eval.shots_from: no file 'nowhere.parquet'; give a Parquet file in MMLU-Pro's schema or hub:",
+        ),
         (["run", "--profile", "huge"], "--profile 'huge': unknown; there are: nano, paper"),
         (["run", "--run", "../x"], "--run '../x'"),
         (["synth", "--set", "synth.policy=./nowhere"], "synth.policy: './nowhere' is no folder"),

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "episode": set(),
     "recipe": {"errors"},
     "settings": {"errors", "recipe"},
-    "adapters": {"errors"},
+    # `recipe` for its "did you mean", said of policies.
+    "adapters": LOW | {"recipe"},
     "chat": {"errors", "episode"},
     "tokens": {"errors", "episode", "chat", "rollouts"},
     "engines": {"settings"},
@@ -29,13 +30,26 @@ MAY_IMPORT = {
     "judging": {"episode"},
     "selection": {"episode"},
     "rollouts": LOW | {"episode", "ports"},
+    "shots": {"errors", "episode", "rollouts"},
     "scoring": LOW | {"episode", "tables"},
     "objective": {"errors", "adapters", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "tools", "nano"},
     "stage": {"ports", "settings"},
     "stages": MIDDLE
-    | {"adapters", "tokens", "chat", "judging", "selection", "rollouts", "objective", "stage", "tools", "nano"},
+    | {
+        "adapters",
+        "tokens",
+        "chat",
+        "judging",
+        "selection",
+        "rollouts",
+        "shots",
+        "objective",
+        "stage",
+        "tools",
+        "nano",
+    },
     # `recipe` for its "did you mean", said of what a server offers.
     "backends": LOW
     | {
@@ -57,7 +71,7 @@ MAY_IMPORT = {
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
-    "pipeline": MIDDLE | {"store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "pipeline": MIDDLE | {"adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE
     | {

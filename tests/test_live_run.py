@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from support import ROOT
-from web_server import WebServer
+from web_server import WebServer, says
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +38,9 @@ def outside(web):
     return [*live, *(f"tools.static_kb.{setting}" for setting in mcp)]
 
 
-def run(data, sets):
+def run(data, sets, *command):
     words = [word for setting in [*SMALL, *sets] for word in ("--set", setting)]
-    command = [sys.executable, "-m", "sparkctl", "run", "--data", str(data), *words]
+    command = [sys.executable, "-m", "sparkctl", *(command or ["run"]), "--data", str(data), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
     return pq.read_table(data / "default" / "steps.1.parquet").to_pylist(), done.stderr
@@ -64,8 +64,9 @@ def test_what_services_and_an_mcp_server_say_is_observed_once_and_remembered(web
     assert all(json.dumps(s.parameters, sort_keys=True) not in calls for s in web.seen[before:])
 
 
-def test_a_service_that_is_down_gives_rows_with_errors_that_the_next_run_asks_again(web, tmp_path):
-    sets = [*outside(web), "tools.wikipedia.url=http://127.0.0.1:9/w"]
+def test_a_service_that_is_down_gives_rows_with_errors_that_are_asked_again_on_request(web, tmp_path):
+    web.always = says("gone", status=404)
+    sets = [f"tools.wikipedia.{s}" for s in ("backend=live", f"url={web.url}/w", "min_interval_s=0")]
     steps, said = run(tmp_path, sets)
     down = [s for s in steps if s["tool_name"] == "wikipedia"]
     assert down
@@ -74,5 +75,7 @@ def test_a_service_that_is_down_gives_rows_with_errors_that_the_next_run_asks_ag
         assert "wikipedia" in step["error"]
     assert f"{len(down)}" in said
     assert "came to nothing" in said
-    steps, _ = run(tmp_path, outside(web))
+    web.always = None
+    assert run(tmp_path, sets)[0] == steps
+    steps, _ = run(tmp_path, sets, "select", "--retry-failed")
     assert all(s["observation_ok"] for s in steps if s["tool_name"] == "wikipedia")

@@ -62,7 +62,13 @@ def test_an_override_reaches_into_a_variant():
         ("judge.votes.x=1", "'votes' is a value"),
         ("select.rule=rarest", "select.rule: Input should be"),
         ("eval.policies=['bse']", "eval.policies: unknown policy 'bse'; did you mean 'base'?"),
+        (
+            "eval.policies=['bse']",
+            "There are: base, sft_best, sft_selected, spark, expected; or give an adapter's folder",
+        ),
         ("eval.policies=3", "eval.policies: must be a list"),
+        ("eval.shots=-1", "eval.shots: Input should be greater than or equal to 0"),
+        ("eval.shots=5", "eval: shots = 5 needs shots_from"),
         ("synth.steps=0", "synth.steps: must be a whole number from 1"),
         ("synth.questions=nowhere.parquet", "synth.questions: no file 'nowhere.parquet'"),
         ("tools.descriptions.hammer=hits", "tools.descriptions: 'hammer' is no action"),

@@ -1,11 +1,17 @@
-"""What an adapter folder says of the model it belongs to: `base.json`, written beside peft's own files."""
+"""What an adapter folder says of the model it belongs to: `base.json`, written beside peft's own files; and how a folder
+is named among the policies that are compared."""
 
 import json
+import os
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparkctl.errors import SparkError
+from sparkctl.ids import digest_path
+from sparkctl.recipe import did_you_mean
 
 BASE_FILE = "base.json"
 QUESTIONS_FILE = "trained_on.json"
@@ -61,6 +67,32 @@ def check_questions(folder: Path, asked: Collection[str]) -> None:
     seen = sum(content[:_TELLING] in trained_on for content in asked)
     if seen:
         raise SparkError(f"eval_questions: {folder} was trained on {seen} of these {len(asked)} questions; ask others")
+
+
+def folder_of(given: str, policies: list[str]) -> Path:
+    """The adapter folder that was given where the name of a policy could stand, or a SparkError that lists these."""
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        listed = did_you_mean(given, policies, listed=True)
+        raise SparkError(f"eval.policies: unknown policy '{given}'{listed}; or give an adapter's folder")
+    if not (folder / "adapter_config.json").is_file() or not any(folder.glob("adapter_model.*")):
+        raise SparkError(
+            f"eval.policies: '{given}' holds no adapter in peft's format (adapter_config.json and adapter_model.*); "
+            f"give one that does, or one of: {', '.join(policies)}"
+        )
+    return folder
+
+
+def labels(folders: Collection[Path], policies: Collection[str]) -> dict[Path, str]:
+    """Adapter folder -> its name among the policies: the folder's own, with some of its digest where that is taken."""
+    named = {folder: _label(folder) for folder in folders}
+    taken = Counter([*policies, *named.values()])
+    return {f: name if taken[name] == 1 else f"{name}-{digest_path(f)[:6]}" for f, name in named.items()}
+
+
+def _label(folder: Path) -> str:
+    # Not resolved: the name that a run gives to a file of the store is the one to keep.
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.abspath(folder)).name).strip("-") or "adapter"
 
 
 def _spoken(precision: tuple[str, str]) -> str:

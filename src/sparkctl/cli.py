@@ -42,6 +42,10 @@ Writes = Annotated[
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed, and for nothing else.")]
 Policy = Annotated[str | None, typer.Option("--policy", help="Only this policy of the recipe.")]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option("--policy", help="Only this policy of the recipe, or an adapter's folder. Repeatable."),
+]
 Categories = Annotated[str | None, typer.Option("--categories", help="all, or names separated by commas.")]
 
 
@@ -65,19 +69,25 @@ def _stage_command(name: str, doc: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         bench = _workbench(profile, run, sets, data, recipes)
-        if retry_failed and (read or write):
-            raise SparkError(f"{name}: --retry-failed is about the run; leave --read and --write out")
-        made = bench.stage(name, _part(step), retry_failed=True) if retry_failed else None
-        _print(made or _done(bench, name, _part(step), read, write), as_json)
+        _print(_done(bench, name, _part(step), read, write, retry_failed), as_json)
 
     command.__doc__ = doc
     return command
 
 
 def _done(
-    bench: "Workbench", stage: str, part: str | None, read: list[str] | None, write: list[str] | None
+    bench: "Workbench",
+    stage: str,
+    part: str | None,
+    read: list[str] | None,
+    write: list[str] | None,
+    retry_failed: bool = False,
 ) -> list[Any]:
-    """The stage, on explicit files where such are named."""
+    """The stage, on explicit files where such are named, or again for what failed."""
+    if retry_failed:
+        if read or write:
+            raise SparkError(f"{stage}: --retry-failed is about the run; leave --read and --write out")
+        return bench.stage(stage, part, retry_failed=True)
     return bench.explicit(stage, part, read or [], write or []) if read or write else bench.stage(stage, part)
 
 
@@ -120,10 +130,8 @@ def judge_command(
     elif reliability is not None:
         found = bench.judge_reliability(part, reliability)
         _show("agreement", found.as_json() if as_json else found, as_json)
-    elif retry_failed:
-        _print(bench.stage("judge", part, retry_failed=True), as_json)
     else:
-        _print(_done(bench, "judge", part, read, write), as_json)
+        _print(_done(bench, "judge", part, read, write, retry_failed), as_json)
 
 
 def _show(what: str, found: Any, as_json: bool) -> None:
@@ -180,15 +188,19 @@ def eval_command(
     data: Data = Path("data"),
     recipes: Recipes = None,
     categories: Categories = None,
-    policy: Policy = None,
+    policy: Policies = None,
     read: Reads = None,
     write: Writes = None,
+    retry_failed: RetryFailed = False,
     as_json: Json = False,
 ) -> None:
     """Let the policies answer unseen questions, and compare them."""
     chosen = [] if categories is None else [f'eval.categories="{categories}"']
+    chosen += [f"eval.policies={json.dumps(policy, ensure_ascii=False)}"] if policy else []
+    if (read or write) and len(policy or []) > 1:
+        raise SparkError("eval: --read and --write are for one policy; give --policy once")
     bench = _workbench(profile, run, (sets or []) + chosen, data, recipes)
-    made = _done(bench, "eval", policy, read, write)
+    made = _done(bench, "eval", None, read, write, retry_failed)
     if read or write:
         _print(made, as_json)
     else:

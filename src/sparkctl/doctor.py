@@ -58,7 +58,7 @@ def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iter
     yield _python()
     yield _versions()
     yield _device()
-    laid = _found("recipe", lambda: f"{len(pipeline.nodes(dict(recipe)))} steps")
+    laid = _found("recipe", lambda: _laid(recipe))
     yield laid
     try:
         yield from _needed(recipe, data, ask)
@@ -66,6 +66,12 @@ def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iter
         if laid.works:
             raise  # else it was just said what is wrong with the recipe
     yield _disk(data)
+
+
+def _laid(recipe: Mapping[str, Any]) -> str:
+    graph = pipeline.nodes(dict(recipe))
+    pipeline.refuse(graph)
+    return f"{len(graph)} steps"
 
 
 def _needed(recipe: Mapping[str, Any], data: Path, ask: bool) -> Iterator[Finding]:

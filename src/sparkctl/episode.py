@@ -95,13 +95,20 @@ def system_prompt(prompt: str, descriptions: dict[str, str]) -> str:
     return prompt.replace("{tools}", "\n".join(f"- {action}: {descriptions[action]}" for action in ACTIONS))
 
 
-def messages(state: State, system: str) -> list[dict[str, str]]:
-    """The state as chat messages: system, question, then per step the turn and its observation as `user`."""
+def messages(state: State, system: str, shots: Sequence[State] = ()) -> list[dict[str, str]]:
+    """The state as chat messages: system, question, then per step the turn and its observation as `user`.
+
+    `shots` are worked examples, told before the question; the last step of each answers.
+    """
+    chat = [{"role": "system", "content": system.strip()}]
+    for shot in shots:
+        chat += _told(shot)[:-1]  # nothing is observed after an answer
+    return chat + _told(state)
+
+
+def _told(state: State) -> list[dict[str, str]]:
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, state.options, strict=False))
-    chat = [
-        {"role": "system", "content": system.strip()},
-        {"role": "user", "content": f"Question: {state.question}\nOptions:\n{listed}"},
-    ]
+    chat = [{"role": "user", "content": f"Question: {state.question}\nOptions:\n{listed}"}]
     for step in state.steps:
         turn = f"{THOUGHT} {step.thought}{ACTION} {step.tool_name}{INPUT} {step.action_query}"
         chat.append({"role": "assistant", "content": turn})

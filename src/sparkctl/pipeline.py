@@ -4,7 +4,7 @@
     synth.1 judge.1 select.1   ...   synth.5 judge.5 select.5      one step of the episode is one round
     reference                                                       log-probs under the frozen start, for all objectives
     train.<variant>                                                 for each policy compared that is not the base
-    eval.<policy>
+    eval.<policy>                                                   an adapter's folder is one too, and needs no training
 
 A node's outputs are named by its key, the digest of stage, version, settings and the bytes of its inputs. What exists
 under its key is never made again.
@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from sparkctl import ports, toolports, wiring
 from sparkctl import store as stores
+from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
-from sparkctl.recipe import Values, did_you_mean, expanded
+from sparkctl.recipe import Values, expanded
 from sparkctl.settings import Settings, checked
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
@@ -41,7 +42,7 @@ STAGES: dict[str, Stage] = {
     m.STAGE.name: m.STAGE for m in (questions, synth, judge, select, reference, train, eval_stage)
 }
 BASE = "base"
-_TABLE_OF = {"source": "questions", "eval_questions": "questions"}
+_TABLE_OF = {"source": "questions", "eval_questions": "questions", "examples": "questions"}
 """Inputs whose table of the contract has another name."""
 
 
@@ -86,10 +87,10 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
-    trained = [name for name in s.policies if name != BASE]
+    trained = [name for name, folder in s.policies.items() if name != BASE and folder is None]
     graph += [_reference_node(s, rounds)] if trained else []
     graph += [_train_node(s, name, rounds) for name in trained]
-    return graph + [_eval_node(s, name) for name in s.policies]
+    return graph + [_eval_node(s, name, folder) for name, folder in s.policies.items()]
 
 
 _SHARED = {"policy": "synth.policy", "dtype": "synth.dtype", "prompt": "synth.md", "name": "the variant's name"}
@@ -143,14 +144,14 @@ class _Sections:
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
 
-    def _policies(self, names: Any) -> list[str]:
+    def _policies(self, names: Any) -> dict[str, Path | None]:
+        """Policy -> the adapter's folder where one was given instead of a name of the recipe's."""
         known = [BASE, *self.variants]
         if not isinstance(names, list) or not names:
             raise SparkError(f"eval.policies: must be a list of names, got {names!r}")
-        for name in names:
-            if name not in known:
-                raise SparkError(f"eval.policies: unknown policy '{name}'{did_you_mean(str(name), known)}")
-        return list(dict.fromkeys(names))
+        folders = {name: folder_of(str(name), known) for name in names if name not in known}
+        label = labels(set(folders.values()), known)
+        return {label[folders[name]] if name in folders else name: folders.get(name) for name in names}
 
 
 def _taken(values: Values, *names: str) -> Values:
@@ -204,14 +205,19 @@ def _draw(given: Values, source: Any, seed: Any, section: str) -> Values:
 def _source(source: Any, key: str) -> tuple[dict[str, Path], dict[str, str]]:
     if source == models.NANO:
         return {}, {"corpus": toolports.embedded_identity()}
+    return _given(source, key, "source", "data set", ", or 'nano'")
+
+
+def _given(source: Any, key: str, file: str, data_set: str, other: str = "") -> tuple[dict[str, Path], dict[str, str]]:
+    """(file from outside, what identifies a data set), one of them empty."""
     if str(source).startswith(hub.PREFIX):
-        return {}, {"data set": hub.identity(source)}
+        return {}, {data_set: hub.identity(source)}
     path = expanded(str(source), key)
     if not path.is_file():
         raise SparkError(
-            f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema, hub:NAME@REVISION, or 'nano'"
+            f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema or hub:NAME@REVISION{other}"
         )
-    return {"source": path}, {}
+    return {file: path}, {}
 
 
 def _synth_node(s: _Sections, step: int) -> Node:
@@ -278,24 +284,36 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     )
 
 
-def _eval_node(s: _Sections, name: str) -> Node:
+def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
     settings = checked(eval_stage.Eval, values, "eval")
-    if name != BASE and settings.engine == "litellm":
-        raise SparkError(
-            f"eval: a served model takes no adapter, so '{name}' cannot be asked; set eval.engine = 'vllm' (or "
-            f"'transformers'), or eval.policies = ['base']"
-        )
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
-    if name != BASE:
-        reads["adapter"] = (f"adapter.{name}",)
+    files: dict[str, Path] = {}
     known = wiring.engine_identity(settings) | s.answering
-    return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, identities=known)
+    if settings.shots:
+        files, of_examples = _given(settings.shots_from, "eval.shots_from", "examples", "examples")
+        known |= of_examples
+    if folder:
+        files["adapter"] = folder
+    elif name != BASE:
+        reads["adapter"] = (f"adapter.{name}",)
+    return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, files, known)
 
 
 def _history(step: int) -> dict[str, tuple[str, ...]]:
     return {"steps": tuple(f"steps.{before}" for before in range(1, step))} if step > 1 else {}
+
+
+def refuse(graph: Sequence[Node]) -> None:
+    """Raise a SparkError for what must fail after hours: a graph that ends where no engine can go on."""
+    for node in graph:
+        trained = "adapter" in node.reads or "adapter" in node.files
+        if trained and getattr(node.settings, "engine", "") == "litellm":
+            raise SparkError(
+                f"{node.name}: a served model takes no adapter; set eval.engine = 'vllm' (or 'transformers'), or "
+                f"eval.policies = ['base']"
+            )
 
 
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:
@@ -413,6 +431,7 @@ class Maker:
 
     def make(self, graph: Sequence[Node]) -> list[Fate]:
         """Bring every node up to date, in order; what happened to each."""
+        refuse(graph)
         fates: list[Fate] = []
         places: dict[str, Path] = {}
         for node in graph:
@@ -446,7 +465,7 @@ class Maker:
             name: read_input(name, [places[a] for a in artifacts], may_be_empty=True)
             for name, artifacts in node.reads.items()
         }
-        inputs |= {name: stores.read_table(path, "questions") for name, path in node.files.items()}
+        inputs |= {name: read_input(name, [path]) for name, path in node.files.items()}
         kept = self.store.checkpoint(node.name, digest(made_of))
         with self.run_stage(node.stage, node.settings, inputs, node.name, kept) as made:
             # The first output is written last: once it exists, all do.

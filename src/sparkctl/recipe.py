@@ -95,7 +95,10 @@ def expanded(path: str, key: str) -> Path:
         raise SparkError(f"{key}: '{path}' begins with a user that is unknown here") from None
 
 
-def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """`; did you mean 'x'?` with the nearest known name, else the list of what there is."""
+def did_you_mean(name: str, known: tuple[str, ...] | list[str], *, listed: bool = False) -> str:
+    """`; did you mean 'x'?` with the nearest known name, else the list of what there is. `listed`: that list anyhow."""
     near = get_close_matches(name, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known)}"
+    there = f"here are: {', '.join(known)}"
+    if not near:
+        return f"; t{there}"
+    return f"; did you mean '{near[0]}'?" + (f" T{there}" if listed else "")

@@ -100,6 +100,27 @@ def is_correct(question: Mapping[str, Any], matched: Matched | None) -> bool:
     return matched is not None and LETTERS[matched.option] == question["answer"]
 
 
+def clean(question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The question without blanks around its texts and without options that only say "N/A"; None where no correct
+    option is left."""
+    index = LETTERS.find(question["answer"]) if len(question["answer"]) == 1 else -1
+    if not 0 <= index < len(question["options"]):
+        return None
+    options = [(i, option.strip()) for i, option in enumerate(question["options"])]
+    kept = [(i, text) for i, text in options if text != PADDING or i == index][: len(LETTERS)]
+    place = next((n for n, (i, _) in enumerate(kept) if i == index), None)
+    if place is None:
+        return None
+    texts = [text for _, text in kept]
+    return {
+        **question,
+        "options": texts,
+        "answer_index": place,
+        "answer": LETTERS[place],
+        "question": question["question"].strip(),
+    }
+
+
 def content(question: Mapping[str, Any]) -> str:
     """What makes two questions the same: text and options, whatever their blanks, case, order of options, and padding."""
     texts = [question["question"], *sorted(o for o in question["options"] if o.strip() != PADDING)]

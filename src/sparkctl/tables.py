@@ -236,7 +236,7 @@ ANSWERS = Table(
     "policy x question x sample",
     ("policy", "question_id", "sample_id"),
     (
-        Column("policy", TEXT, "the policy's name in the recipe"),
+        Column("policy", TEXT, "the policy's name in the recipe, or what its adapter's folder is called"),
         _QUESTION,
         _SAMPLE,
         Column("category", TEXT, "the question's category", among=CATEGORIES),

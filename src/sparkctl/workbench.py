@@ -288,7 +288,10 @@ class Workbench:
             if not equals or name not in allowed:
                 raise SparkError(f"--read {given}: write INPUT=FILE, where INPUT is one of: {', '.join(allowed)}")
             files.setdefault(name, []).append(Path(path))
-        if missing := [name for name in node.stage.reads if name not in files]:
+        files = {name: [path] for name, path in node.files.items()} | files
+        # A policy without its adapter would be the base under another name.
+        needed = (*node.stage.reads, *({"adapter"} & node.reads.keys()))
+        if missing := [name for name in needed if name not in files]:
             raise SparkError(f"{node.stage.name}: needs --read {missing[0]}=FILE")
         return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
 

@@ -29,12 +29,26 @@ def test_a_summary_by_hand():
         answer(4, False, [], answer=None, error="too long", steps=0),
     ]
     s = summarise(tables.from_rows("answers", rows))
-    assert (s.accuracy, s.n, s.unanswered, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
+    assert (s.accuracy, s.n, s.extraction_failed, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
     # Counts 2, 1, 1: H = 0.5 * 1 + 2 * 0.25 * 2 = 1.5 bits.
     assert s.tool_entropy_bits == pytest.approx(1.5)
     assert (s.tool_share["search"], s.tool_share["cot"], s.tool_share["wikipedia"]) == (0.5, 0.25, 0.0)
     assert s.accuracy_by_category == {"law": 0.0, "math": pytest.approx(2 / 3)}
+    assert s.accuracy_macro == pytest.approx(1 / 3)
     assert s.steps_per_question == pytest.approx((2 + 3 + 2 + 0) / 4)
+
+
+def test_answers_that_cannot_be_read_are_told_apart_from_none_and_from_failed_calls():
+    none, no_option = " t\nAction: search\nInput: x", " t\nAction: cot\nInput: Answer: a hat"
+    rows = [
+        answer(1, True, [], output=" t\nAction: cot\nInput: Answer: A"),
+        answer(2, False, [], output=no_option, answer=None),
+        answer(3, False, ["search"] * 5, output=none, answer=None),
+        answer(4, False, [], output="gibberish", answer=None),
+        answer(5, False, [], output=none, answer=None, error="too long"),
+    ]
+    found = summarise(tables.from_rows("answers", rows)).as_json()
+    assert (found["extraction_failed"], found["named_no_option"], found["errors"], found["n"]) == (4, 1, 1, 5)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (651, 700)])

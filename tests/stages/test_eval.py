@@ -1,5 +1,6 @@
 """What must hold of eval: the policy chooses, unreadable turns count as failures, no answer is guessed."""
 
+import pyarrow as pa
 import pytest
 
 from sparkctl import tables
@@ -124,3 +125,49 @@ def test_an_adapter_is_not_asked_what_it_was_trained_on(tmp_path):
 def test_padding_does_not_hide_a_question_that_was_trained_on():
     options = ["a", "b"]
     assert content(question(1, options=[*options, "N/A", " N/A"])) == content(question(1, options=options))
+
+
+def few_shot(k=1, shots=None, dataset=None, n=1):
+    """What the policy is asked with k examples, from a table or a data set."""
+    seen = []
+
+    def policy(requests):
+        seen.extend(requests)
+        return [Reply({"completions": [{"text": " t\nAction: cot\nInput: Answer: 2", "ids": []}]}) for _ in requests]
+
+    settings = SETTINGS.model_copy(update={"shots": k, "shots_from": "hub:x@1:validation"})
+    inputs = {"eval_questions": questions_table(n)} | ({} if shots is None else {"examples": shots})
+    context = Context(policy=lambda adapter: policy, tools=lambda calls: [], dataset=dataset)
+    STAGE.run(inputs, settings, context)
+    return [request["messages"] for request in seen]
+
+
+def solved(*ids):
+    rows = [question(i, category=question(1)["category"], cot_content=f"so {i}") for i in ids]
+    return tables.from_rows("questions", rows)
+
+
+def test_worked_examples_come_between_the_system_prompt_and_the_question():
+    (chat,) = few_shot(2, solved(7, 1, 8, 9))
+    assert [m["role"] for m in chat] == ["system", *["user", "assistant"] * 2, "user"]
+    assert [m["content"][:21] for m in chat if m["role"] == "user"] == [f"Question: what is {i} +" for i in (7, 8, 1)]
+    assert chat[4]["content"] == "Thought: so 8\nAction: cot\nInput: Answer: A"
+
+
+def test_examples_may_come_from_a_data_set_and_are_held_to_the_contract():
+    asked = []
+    assert few_shot(1, dataset=lambda source: asked.append(source) or solved(7)) == few_shot(1, solved(7))
+    assert asked == ["hub:x@1:validation"]
+    with pytest.raises(SparkError, match=r"hub:x@1:validation: .*column"):
+        few_shot(1, dataset=lambda source: pa.table({"x": [1]}))
+
+
+def test_too_few_examples_stop_before_anything_is_asked():
+    with pytest.raises(SparkError, match="hub:x@1:validation has 1 worked examples"):
+        few_shot(2, solved(7))
+
+
+def test_what_was_answered_without_examples_keeps_its_key():
+    assert {"shots", "shots_from"} & SETTINGS.identity().keys() == set()
+    one, two = (SETTINGS.model_copy(update={"shots": 1, "shots_from": place}) for place in ("here", "there"))
+    assert one.identity() == two.identity() == SETTINGS.identity() | {"shots": 1}

@@ -87,7 +87,7 @@ def headline(run: Material) -> Panel | None:
             "n": s.n,
             **_interval("accuracy", s.accuracy, s.accuracy_ci),
             **_interval("entropy_bits", s.tool_entropy_bits, s.tool_entropy_ci),
-            "no_answer": s.unanswered,
+            "no_answer": s.extraction_failed,
             "failed_calls": s.failed_calls,
             "errors": s.errors,
             "steps_per_question": s.steps_per_question,

@@ -7,7 +7,7 @@ a question are not independent. The interval of accuracy is Wilson's, for an eff
 are several to a question. Entropy corrected for its bias is in `diversity.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sparkctl.episode import ACTIONS
+from sparkctl.episode import ACTIONS, parse_turn, read_answer
 from sparkctl.report.statistics import Interval, proportion
 
 RESAMPLES = 1000
@@ -31,8 +31,12 @@ class Summary:
     tool_entropy_bits: float
     tool_entropy_ci: Interval
     n: int
-    unanswered: int
-    """Answers that were not given or could not be read; they count as wrong."""
+    accuracy_macro: float
+    """Mean of the categories' accuracies."""
+    extraction_failed: int
+    """Answers that were not given or could not be read, failed calls included; they count as wrong."""
+    named_no_option: int
+    """Of these, those that the policy committed to, but that name no option."""
     errors: int
     failed_calls: int
     steps_per_question: float
@@ -46,7 +50,7 @@ class Summary:
         return {
             "accuracy, %": f"{self.accuracy * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})",
             "entropy, bits": f"{self.tool_entropy_bits:.2f} ({least:.2f}-{most:.2f})",
-            "no answer": str(self.unanswered),
+            "no answer": str(self.extraction_failed),
             "steps": f"{self.steps_per_question:.2f}",
             "n": str(self.n),
         }
@@ -65,19 +69,28 @@ def summarise(answers: pa.Table) -> Summary:
     counts = tool_counts(answers["tools"].to_pylist(), questions)
     total = counts.sum(0)
     categories = np.array(answers["category"].to_pylist())
+    by_category = {str(c): float(correct[categories == c].mean()) for c in sorted(set(categories))}
     return Summary(
         accuracy=right.value,
         accuracy_ci=(right.low, right.high),
         tool_entropy_bits=float(entropy_bits(total)),
         tool_entropy_ci=bootstrap_entropy(counts),
         n=len(correct),
-        unanswered=answers["answer"].null_count,
+        accuracy_macro=float(np.mean(list(by_category.values()))),
+        extraction_failed=answers["answer"].null_count,
+        named_no_option=sum(_names_no_option(row) for row in answers.to_pylist()),
         errors=len(answers) - answers["error"].null_count,
         failed_calls=sum(answers["failed_calls"].to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),
         tool_share={a: float(c / total.sum()) for a, c in zip(ACTIONS, total, strict=True)} if total.sum() else {},
-        accuracy_by_category={str(c): float(correct[categories == c].mean()) for c in sorted(set(categories))},
+        accuracy_by_category=by_category,
     )
+
+
+def _names_no_option(row: Mapping[str, Any]) -> bool:
+    """Whether the last turn of an answers row ends in an answer that is none of the options."""
+    turn = parse_turn(row["output"])
+    return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
 
 
 def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ NANO_SAYS = (
 def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Accuracy and tool-choice entropy per policy, with 95 % intervals; it fits 80 columns."""
     table = Table(title="Policies on unseen questions (95 % intervals)", title_justify="left")
-    table.add_column("policy", no_wrap=True)
+    table.add_column("policy", overflow="fold")
     for name in next((list(s.shown()) for s in summaries.values()), []):
         table.add_column(name, justify="right", no_wrap=True)
     for name, s in summaries.items():

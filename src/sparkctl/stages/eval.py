@@ -1,6 +1,6 @@
 """eval: a policy answers unseen questions, choosing its own actions; the tools run.
 
-reads   eval_questions; the adapter to evaluate (none: the base model)
+reads   eval_questions; the adapter to evaluate (none: the base model); with shots: examples, solved questions
 writes  answers: one row per question and sample
 asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
 
@@ -10,9 +10,9 @@ call, shown to the policy as an error; an answer that cannot be read is wrong, n
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sparkctl import rollouts, tables
 from sparkctl.adapters import check_base, check_questions
@@ -24,6 +24,7 @@ from sparkctl.episode import (
     STOPS,
     THOUGHT,
     Matched,
+    State,
     Step,
     Turn,
     messages,
@@ -33,12 +34,16 @@ from sparkctl.episode import (
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.rollouts import Rollout
+from sparkctl.shots import chosen, shots_of
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
 
 
 class Eval(Asked):
     """What decides the answers. The base model, the engine, dtype, steps and prompt are those of synth.toml."""
+
+    # What the examples are decides, and that is known by their bytes; where they lie does not.
+    knobs: ClassVar[frozenset[str]] = Asked.knobs | {"shots_from"}
 
     name: str = "base"
     """The policy's name in the answers table. Set by the pipeline."""
@@ -50,9 +55,23 @@ class Eval(Asked):
     """Rollouts per question."""
     temperature: float = Field(1.0, ge=0)
     """Of everything the policy writes. 0 is greedy."""
+    shots: int = Field(0, ge=0)
+    """Worked examples of the question's category, told before it."""
+    shots_from: str | None = None
+    """Of what: a Parquet file in MMLU-Pro's schema with `cot_content`, or `hub:NAME@REVISION:SPLIT`."""
     max_turn_tokens: int = Field(96, ge=1)
     seed: int = 0
     tools: Tools
+
+    @model_validator(mode="after")
+    def _shots_have_a_source(self) -> "Eval":
+        if self.shots and not self.shots_from:
+            raise ValueError(f"shots = {self.shots} needs shots_from, such as the validation split of MMLU-Pro")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """See `Settings`. Answers from before there were shots stay valid."""
+        return {name: value for name, value in super().identity().items() if name != "shots" or value}
 
 
 @dataclass
@@ -60,6 +79,7 @@ class _Run:
     """A rollout under way."""
 
     rollout: Rollout
+    shots: tuple[State, ...]
     steps: list[Step] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     failed_calls: int = 0
@@ -84,7 +104,9 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
         check_base(adapter, settings, context.identity(settings.policy))
         check_questions(adapter, [rollouts.content(q) for q in inputs["eval_questions"].to_pylist()])
     policy = context.policy(adapter)
-    runs = [_Run(r) for r in rollouts.live(inputs["eval_questions"], None, settings.samples)]
+    shots = _shots(inputs, settings, context)
+    live = rollouts.live(inputs["eval_questions"], None, settings.samples)
+    runs = [_Run(r, shots.get(r.question["question_id"], ())) for r in live]
     for step in range(1, settings.steps + 1):
         going = [r for r in runs if not r.over]
         replies = policy([_request(r, step, system, settings) for r in going])
@@ -92,10 +114,24 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
     return {"answers": tables.from_rows("answers", [_row(r, settings) for r in runs])}
 
 
+def _shots(inputs: Inputs, settings: Eval, context: Context) -> dict[int, tuple[State, ...]]:
+    """Question -> the worked examples told before it."""
+    if not settings.shots:
+        return {}
+    source = str(settings.shots_from)
+    table = inputs.get("examples")
+    if table is None:
+        assert context.dataset is not None
+        table = tables.check(context.dataset(source), "questions", source)
+    shots = shots_of(table.to_pylist())
+    asked = inputs["eval_questions"].to_pylist()
+    return {question["question_id"]: chosen(shots, question, settings.shots, source) for question in asked}
+
+
 def _request(run: _Run, step: int, system: str, settings: Eval) -> Request:
     state = rollouts.State(run.rollout.state.question, run.rollout.state.options, tuple(run.steps))
     return {
-        "messages": messages(state, system),
+        "messages": messages(state, system, run.shots),
         "turn": [{"text": THOUGHT}],
         "forced": [""],
         "stop": list(STOPS),
@@ -164,6 +200,6 @@ STAGE = Stage(
     run,
     "let a policy answer unseen questions, choosing its own actions",
     ("eval_questions",),
-    ("adapter",),
+    ("adapter", "examples"),
     ("answers",),
 )

@@ -15,11 +15,11 @@ import pyarrow as pa
 from pydantic import Field
 
 from sparkctl import tables
-from sparkctl.episode import CATEGORIES, LETTERS
+from sparkctl.episode import CATEGORIES
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.recipe import did_you_mean
-from sparkctl.rollouts import PADDING, content
+from sparkctl.rollouts import clean, content
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
@@ -62,13 +62,13 @@ def known_categories(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, checked; all fourteen where none is given."""
     for name in names:
         if name not in CATEGORIES:
-            raise SparkError(f"categories: unknown category '{name}'{did_you_mean(name, CATEGORIES)}")
+            raise SparkError(f"categories: unknown category '{name}'{did_you_mean(name, CATEGORIES, listed=True)}")
     return names or CATEGORIES
 
 
 def _pool(inputs: Inputs, settings: Questions, context: Context) -> list[dict[str, Any]]:
     if (source := _source(inputs, settings, context)) is not None:
-        cleaned = [_clean(q) for q in source.to_pylist()]
+        cleaned = [clean(q) for q in source.to_pylist()]
         return list({content(q): q for q in reversed(cleaned) if q}.values())[::-1]
     from sparkctl.nano import questions as generator
 
@@ -83,25 +83,6 @@ def _source(inputs: Inputs, settings: Questions, context: Context) -> pa.Table |
         return inputs.get("source")
     assert context.dataset is not None
     return tables.check(context.dataset(settings.source), "questions", settings.source)
-
-
-def _clean(question: dict[str, Any]) -> dict[str, Any] | None:
-    """Blanks and padding taken off; None where no correct option is left."""
-    index = LETTERS.find(question["answer"]) if len(question["answer"]) == 1 else -1
-    if not 0 <= index < len(question["options"]):
-        return None
-    options = [(i, option.strip()) for i, option in enumerate(question["options"])]
-    kept = [(i, text) for i, text in options if text != PADDING or i == index][: len(LETTERS)]
-    place = next((n for n, (i, _) in enumerate(kept) if i == index), None)
-    if place is None:
-        return None
-    texts = [text for _, text in kept]
-    return question | {
-        "options": texts,
-        "answer_index": place,
-        "answer": LETTERS[place],
-        "question": question["question"].strip(),
-    }
 
 
 def _in_turn(pool: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
