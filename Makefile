@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STAGES := synth judge select train eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm demo test fast check mutants nano science bench clean $(STAGES)
+.PHONY: help setup vllm demo test long fast check mutants nano science bench clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ $(STAGES): $(READY)
 
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+long: $(READY) ## whole runs on vLLM that CI has no time for
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 fast: $(READY) ## the tests that take under three minutes together
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

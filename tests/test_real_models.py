@@ -58,6 +58,7 @@ def test_200_real_questions_go_through_all_rounds_on_vllm(tmp_path):
     assert len(table(tmp_path, "scores.1")) == 9 * 200
 
 
+@pytest.mark.long
 def test_a_run_on_vllm_with_training_and_an_adapter_is_that_of_transformers(tmp_path):
     """Greedy throughout: the same thoughts, candidates and scores; log-probs within what float32 allows; and the adapter
     trained on them is laid over the model in vLLM."""

@@ -207,6 +207,7 @@ def test_vllm_lays_adapters_over_one_model(tmp_path, plain):
 
 @needs_vllm
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_copies_of_the_model_answer_in_order(plain, tmp_path):
     from sparkctl.backends.vllm_replicas import VllmReplicas
 
