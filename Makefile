@@ -38,13 +38,13 @@ demo: $(READY) ## the whole pipeline on the embedded policy: no key, no GPU, no 
 $(STAGES): $(READY)
 	$(BIN)/sparkctl $@ $(ARGS)
 
-test: $(READY) ## all tests
+test: $(READY) ## all tests but the long ones
 	$(BIN)/python -m pytest $(ARGS)
 
 long: $(READY) ## whole runs on vLLM that CI has no time for
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-fast: $(READY) ## the tests that take under three minutes together
+fast: $(READY) ## the tests without the slow ones (some minutes)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 check: $(READY) ## ruff and mypy

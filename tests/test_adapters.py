@@ -52,3 +52,8 @@ def test_labels_that_would_clash_bear_some_of_the_digest(tmp_path):
     assert len({*found.values(), *POLICIES}) == 5
     assert all(label.startswith(folder.name + "-") for folder, label in found.items())
     assert found == labels([spark, two, one], POLICIES), "whatever their order"
+
+
+def test_a_folder_of_an_unknown_user_is_refused_in_one_line():
+    with pytest.raises(SparkError, match=r"eval\.policies: '~nosuchuser/a' begins with a user that is unknown"):
+        folder_of("~nosuchuser/a", ["base"])

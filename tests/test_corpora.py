@@ -69,3 +69,13 @@ def test_a_file_that_is_none_is_named_with_its_setting(tmp_path):
     (tmp_path / "c.parquet").write_text("title,text\n")
     with pytest.raises(SparkError, match=r"c\.parquet: not a readable Parquet file"):
         corpora.identity(tmp_path / "c.parquet", "tools.search.corpus")
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0])), pa.py_buffer(b"\xff")]
+    )
+    path = written(tmp_path / "c.parquet", title=["a"], text=broken)
+    with pytest.raises(SparkError, match=r"c\.parquet: cannot be read") as fault:
+        list(corpora.documents(path))
+    assert "\n" not in str(fault.value)

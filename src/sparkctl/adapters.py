@@ -11,7 +11,7 @@ from typing import Any
 
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest_path
-from sparkctl.recipe import did_you_mean
+from sparkctl.recipe import did_you_mean, expanded
 
 BASE_FILE = "base.json"
 QUESTIONS_FILE = "trained_on.json"
@@ -71,7 +71,7 @@ def check_questions(folder: Path, asked: Collection[str]) -> None:
 
 def folder_of(given: str, policies: list[str]) -> Path:
     """The adapter folder that was given where the name of a policy could stand, or a SparkError that lists these."""
-    folder = Path(given).expanduser()
+    folder = expanded(given, "eval.policies")
     if not folder.is_dir():
         listed = did_you_mean(given, policies, listed=True)
         raise SparkError(f"eval.policies: unknown policy '{given}'{listed}; or give an adapter's folder")

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Nothing heavy is imported before a command runs.
 
-Exit code 0: done. 1: doctor found something that does not work. 2: what was asked for cannot be done; one line on standard error says what, where, and what to do.
+Exit code 0: done. 1: doctor found something that does not work. 2: what was asked for cannot be done; one line on
+standard error says what, where, and what to do.
 """
 
 import json

@@ -76,10 +76,10 @@ def _laid(recipe: Mapping[str, Any]) -> str:
 
 def _needed(recipe: Mapping[str, Any], data: Path, ask: bool) -> Iterator[Finding]:
     """What the recipe needs beside this package."""
-    synth, judge = recipe["synth"], recipe["judge"]
+    judge = recipe["judge"]
     tools: Tools = checked(Tools, recipe["tools"], "tools")
-    yield from _policy(synth, ask)
-    yield _quantised([synth.get("quantise"), recipe["train"].get("quantise"), recipe["eval"].get("quantise")])
+    yield from _policy(recipe["synth"], recipe["eval"].get("engine"), ask)
+    yield _quantised([recipe[section].get("quantise") for section in ("synth", "train", "eval")])
     yield _judge(str(judge["model"]), ask)
     yield from (_key(name, use) for name, use in KEYS.items())
     yield _sandbox(tools)
@@ -132,7 +132,8 @@ def _device() -> Finding:
     return Finding("torch", True, f"{torch.__version__}, {says}")
 
 
-def _policy(synth: Mapping[str, Any], ask: bool) -> Iterator[Finding]:
+def _policy(synth: Mapping[str, Any], evaluating: str | None, ask: bool) -> Iterator[Finding]:
+    """The model and what runs it. `evaluating`: the engine of `eval`, where it is another."""
     asked: Asked = checked(Asked, {k: v for k, v in synth.items() if k in Asked.model_fields}, "synth")
     where = _found("policy", lambda: _where(asked.policy))
     yield replace(where, works=None, do="needs access to it") if where.says.endswith(_TO_FETCH) else where
@@ -141,7 +142,7 @@ def _policy(synth: Mapping[str, Any], ask: bool) -> Iterator[Finding]:
         yield Finding("vLLM", True, " ".join(vllm))
     else:
         todo = "run 'make vllm', or pip install 'sparkctl[vllm]' on a machine with a GPU"
-        yield Finding("vLLM", False if asked.engine == "vllm" else None, "not installed", todo)
+        yield Finding("vLLM", False if "vllm" in (asked.engine, evaluating) else None, "not installed", todo)
     if asked.engine == "litellm":
         address = asked.litellm.api_base
         if ask:

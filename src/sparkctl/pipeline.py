@@ -99,11 +99,7 @@ _OWNED_ELSEWHERE = {
     "judge": {"step": "the round"},
     "select": {"step": "the round", "steps": "synth.steps", "tools": "tools.toml"},
     "train": _SHARED | {"descriptions": "tools.descriptions"},
-    "eval": _SHARED
-    | {
-        "steps": "synth.steps",
-        "tools": "tools.toml",
-    },
+    "eval": _SHARED | {"steps": "synth.steps", "tools": "tools.toml"},
 }
 """Settings that a stage takes over from elsewhere: set under the wrong name they would be ignored without a word."""
 

@@ -15,7 +15,7 @@ from sparkctl.backends import live
 from sparkctl.backends.live import open_live
 from sparkctl.errors import SparkError
 from sparkctl.tools.observation import Observation, ToolFailed
-from web_server import WebServer, redirect, says
+from web_server import redirect, says
 
 KEY = "k3y/with+odd=parts"
 BASES = {"wikipedia": "/w", "search": "", "semantic_scholar": "/graph/v1", "wolfram_alpha": "/api/v1"}
@@ -37,19 +37,6 @@ def keys(monkeypatch):
     monkeypatch.delenv("SEMANTIC_SCHOLAR_API_KEY", raising=False)
     monkeypatch.setattr(live, "BACKOFF_S", 0.01)
     live._turn.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def one_server():
-    found = WebServer()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def server(one_server):
-    one_server.forget()
-    return one_server
 
 
 @pytest.fixture

@@ -19,19 +19,6 @@ from sparkctl.tools.observation import ToolFailed
 from web_server import WebServer, redirect, says
 
 
-@pytest.fixture(scope="module")
-def one_server():
-    found = WebServer()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def server(one_server):
-    one_server.forget()
-    return one_server
-
-
 @pytest.fixture
 def other():
     found = WebServer()

@@ -29,15 +29,18 @@ def serves(options: Served, policy: str) -> str:
 
     name = options.model or policy
     try:
-        with OpenAI(
-            base_url=options.api_base, api_key=os.environ.get(KEY) or "none", timeout=10, max_retries=0
-        ) as client:
+        with OpenAI(**_address(options), timeout=10, max_retries=0) as client:
             served = [model.id for model in client.models.list()]
     except OpenAIError as fault:
         raise SparkError(f"synth.litellm: no answer from {options.api_base} ({models.line_of(fault)})") from None
     if name not in served:
         raise SparkError(f"synth.litellm.model: {options.api_base} does not serve '{name}'{did_you_mean(name, served)}")
     return f"{options.api_base} serves {name}"
+
+
+def _address(options: Served) -> dict[str, Any]:
+    """Where the server is, and its key; OpenAI's client wants one even where the server does not."""
+    return {"base_url": options.api_base, "api_key": os.environ.get(KEY) or "none"}
 
 
 PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "skip_special_tokens": False}
@@ -69,11 +72,9 @@ class ServedEngine:
     async def _ask_all(self, requests: Sequence[Request], arrived: Arrived) -> None:
         from openai import AsyncOpenAI
 
-        options, key = self.options, os.environ.get(KEY) or "none"
+        options = self.options
         # One client for all calls: litellm would make one, and a connection, for each. It honours Retry-After itself.
-        async with AsyncOpenAI(
-            base_url=options.api_base, api_key=key, timeout=options.timeout_s, max_retries=options.retries
-        ) as client:
+        async with AsyncOpenAI(**_address(options), timeout=options.timeout_s, max_retries=options.retries) as client:
             asking = _Asking(self, client)
 
             async def work(todo: calls.Todo) -> None:

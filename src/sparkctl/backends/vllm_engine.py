@@ -16,7 +16,6 @@ from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 
 _QUANTISATION = {"none": None, "nf4": "bitsandbytes", "fp8": "fp8"}
-_LEAST_RANK = 16
 _CPU_BATCH = 8192
 """Tokens that are run at once on a CPU, at least."""
 
@@ -105,7 +104,7 @@ class VllmEngine:
         rank = models.adapter_rank(adapter) if adapter else 0
         if self._llm is None or rank > self._rank:
             self.close()
-            self._rank = max(rank, _LEAST_RANK) if adapter else 0
+            self._rank = _room(rank) if adapter else 0
             with warnings.catch_warnings():
                 # What libraries under vLLM will drop some day is no news to who asks a policy.
                 warnings.simplefilter("ignore")
@@ -126,7 +125,7 @@ class VllmEngine:
             # Of a prompt that is run in parts, vLLM 0.32 winds back the seeded generator, which a CPU's cannot do.
             wanted |= {"enable_chunked_prefill": False, "max_num_batched_tokens": self._longest(o.max_model_len)}
         if self._rank:
-            wanted |= {"enable_lora": True, "max_lora_rank": _vllm_rank(self._rank), "max_loras": 1}
+            wanted |= {"enable_lora": True, "max_lora_rank": self._rank, "max_loras": 1}
         try:
             return from_vllm.LLM(
                 models.resolve(self.policy),
@@ -179,7 +178,7 @@ _RANKS = (16, 32, 64, 128, 256, 320, 512)
 """Those that vLLM makes room for."""
 
 
-def _vllm_rank(rank: int) -> int:
+def _room(rank: int) -> int:
     room = next((r for r in _RANKS if r >= rank), None)
     if room is None:
         raise SparkError(

@@ -40,7 +40,8 @@ from sparkctl.tools.settings import Tools
 
 
 class Eval(Asked):
-    """What decides the answers. The base model, the engine, dtype, steps and prompt are those of synth.toml."""
+    """What decides the answers. The base model, dtype, steps and prompt are those of synth.toml; so is the engine, unless
+    eval.toml names another."""
 
     # What the examples are decides, and that is known by their bytes; where they lie does not.
     knobs: ClassVar[frozenset[str]] = Asked.knobs | {"shots_from"}
