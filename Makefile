@@ -44,7 +44,7 @@ test: $(READY) ## all tests but the long ones
 long: $(READY) ## whole runs on vLLM that CI has no time for
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-fast: $(READY) ## the tests without the slow ones (some minutes)
+fast: $(READY) ## the tests that take three minutes together
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 check: $(READY) ## ruff and mypy

@@ -11,31 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import in_a_process, refused, sparkctl, written
 from sparkctl import tables
 from sparkctl.episode import CATEGORIES
 from sparkctl.tables import TABLES
 from support import ROOT, questions_table
-
-
-def sparkctl(*args, cwd=ROOT, **kwargs):
-    return subprocess.run(
-        [sys.executable, "-m", "sparkctl", *map(str, args)], capture_output=True, text=True, cwd=cwd, **kwargs
-    )
-
-
-def refused(done, *says):
-    """One line on standard error with these words, exit code 2."""
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("sparkctl: ")
-    for words in says:
-        assert words in done.stderr, done.stderr
-
-
-def written(folder):
-    """What lies in a data folder."""
-    return [p for p in folder.rglob("*") if p.is_file()] if folder.exists() else []
 
 
 def replaced(name, values):
@@ -197,7 +177,7 @@ def test_a_read_only_data_folder_is_said(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     data.chmod(0o555)
-    done = sparkctl("synth", "--data", data, preexec_fn=_bound_by_permissions)
+    done = in_a_process("synth", "--data", data, preexec_fn=_bound_by_permissions)
     data.chmod(0o755)
     refused(done, str(data))
     assert list(data.iterdir()) == []

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import sparkctl
 from sparkctl import pipeline, recipe
 from support import ROOT
 
@@ -41,9 +42,7 @@ def test_make_help_lists_what_there_is():
 def test_every_command_in_the_readme_is_understood(line, tmp_path, monkeypatch):
     """Its command exists and knows its options; `--help` at the end stops it before it runs."""
     words = shlex.split(re.sub(r"\$\([^)]*\)", "x", line))[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "sparkctl", *words, "--help"], capture_output=True, text=True, cwd=ROOT
-    )
+    done = sparkctl(*words, "--help")
     assert done.returncode == 0, done.stderr
     lay_articles(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -2,22 +2,19 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from commands import sparkctl
 from judging import KEY, serving
 from sparkctl import doctor
 from sparkctl.tools.python_repl import sandbox_fault
-from support import ROOT
 
 
 def ask_doctor(*args, **environment):
     """(exit code, finding by what was looked at, all that was printed)."""
     clean = {k: v for k, v in os.environ.items() if k not in doctor.KEYS}
-    command = [sys.executable, "-m", "sparkctl", "doctor", "--json", *args]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=clean | environment, timeout=120)
+    done = sparkctl("doctor", "--json", *args, env=clean | environment)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, {f["what"]: f for f in json.loads(done.stdout)}, done.stdout + done.stderr
 

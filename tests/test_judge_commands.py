@@ -3,13 +3,12 @@ failed can be completed, keys are found nowhere. The policy and the tools are fa
 
 import io
 import json
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from commands import sparkctl
 from judging import KEY, reached, serving, states
 from sparkctl import store, tables, wiring
 from sparkctl.errors import SparkError
@@ -203,12 +202,11 @@ def test_an_estimate_of_files_is_printed_and_an_unknown_price_is_said_to_be_unkn
     questions, candidates = states(["", ""])
     pq.write_table(questions, tmp_path / "q.parquet")
     pq.write_table(candidates, tmp_path / "c.parquet")
-    command = [sys.executable, "-m", "sparkctl", "judge", "--estimate", "--data", str(tmp_path / "data")]
+    command = ["judge", "--estimate", "--data", tmp_path / "data"]
     command += ["--read", f"questions={tmp_path / 'q.parquet'}", "--read", f"candidates={tmp_path / 'c.parquet'}"]
     for model, said in (("openai/mine", "unknown"), ("gpt-4o", "0.0")):
-        done = subprocess.run(
-            [*command, "--set", f"judge.model={model}"], capture_output=True, text=True, cwd=ROOT, check=True
-        )
+        done = sparkctl(*command, "--set", f"judge.model={model}")
+        assert done.returncode == 0, done.stderr
         row = next(line for line in done.stdout.splitlines() if line.startswith("│ 1 "))
         assert row.count("unknown") == (2 if said == "unknown" else 0), row
         assert said in row

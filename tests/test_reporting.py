@@ -5,9 +5,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from commands import refused, sparkctl, written
 from reported import evaluated, kept, rollouts, updates, whole
 from sparkctl import reporting
-from test_cli import refused, sparkctl, written
 
 
 def test_the_report_and_its_tables_lie_beside_the_run(tmp_path):

@@ -130,6 +130,7 @@ def test_only_the_policys_own_words_are_learnt_and_masked_tool_names_are_not(box
     assert words.decode(dropped) == "".join(f" {step.tool_name}" for step in rollout.state.steps)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_is_repeated_exactly():
     import torch
 

@@ -211,6 +211,7 @@ def test_updates_are_counted_and_the_rate_rises_then_falls(tmp_path):
     assert all(r["grad_norm"] > 0 and r["tokens"] > 0 for r in rows)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_adapter_bytes_in_any_process(tmp_path):
     """peft keeps its target modules in a set, whose order follows Python's hash seed."""
     _run_apart(f"import test_trainer as t; t.fit_into({str(tmp_path / '1')!r})", PYTHONHASHSEED="1")
@@ -250,6 +251,7 @@ def die(done):
         os.kill(os.getpid(), 9)
 
 
+@pytest.mark.slow
 def test_after_kill_9_it_resumes_to_the_same_bytes(tmp_path):
     whole = fit_into(tmp_path / "whole")
     made, kept = tmp_path / "made", tmp_path / "kept"

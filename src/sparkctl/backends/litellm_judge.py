@@ -87,10 +87,11 @@ def reachable(model: str, *, ask: bool, timeout_s: float = 30.0) -> str:
         raise SparkError(f"judge.model '{model}': set {' and '.join(missing)} in the environment")
     if not ask:
         return model
+    # Some models think before they write, and refuse a limit of one token.
+    asked = [{"role": "user", "content": "Say: 1"}]
     try:
-        # Some models think before they write, and refuse a limit of one token.
-        asked = [{"role": "user", "content": "Say: 1"}]
-        litellm.completion(model=model, messages=asked, max_tokens=16, timeout=timeout_s, max_retries=0)
+        # As the stage calls it: litellm's other way leaves an event loop open.
+        calls.run(litellm.acompletion(model=model, messages=asked, max_tokens=16, timeout=timeout_s, max_retries=0))
     except Exception as fault:  # litellm maps every provider's errors to its own many kinds
         kind = type(fault).__name__
         says = _missing_key(litellm, model) if kind == "AuthenticationError" else f"{kind}: {calls.line(fault)}"
