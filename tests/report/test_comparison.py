@@ -92,9 +92,9 @@ def test_entropy_differs_where_the_tools_do():
     base = answers("base", [1] * 40, tools=("search",))
     both = answers("spark", [1] * 40, tools=("search", "calculator"))
     entropy = compare(base, both, NAMES, 200, 0).tool_entropy_bits
-    # Every question has one of each: 1 bit in every resample; base has 0.
-    assert (entropy.a, entropy.b, entropy.difference) == (0.0, 1.0, 1.0)
-    assert entropy.difference_ci == (1.0, 1.0)
+    # Every question has one of each: 1 bit in every resample, 1 / (2 * 80 ln 2) for two actions in 80; base has 0.
+    assert (entropy.a, entropy.b, entropy.difference) == pytest.approx((0.0, 1.009017, 1.009017), abs=1e-6)
+    assert entropy.difference_ci == pytest.approx((1.009017, 1.009017), abs=1e-6)
     assert entropy.evidence
     none = compare(base, base, NAMES, 200, 0).tool_entropy_bits
     assert (none.difference, none.difference_ci, none.evidence) == (0.0, (0.0, 0.0), False)

@@ -8,73 +8,12 @@ from sparkctl import tables
 from sparkctl.episode import ACTIONS
 from sparkctl.report import diversity
 from sparkctl.report.statistics import Estimate, percentile_interval, wilson
-from sparkctl.report.summary import entropy_bits
 
 SKEWED = np.array([0.5, 0.2, 0.1, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01])
-"""2.15 bits."""
 
 
 def measured(*rows, **changes):
     return diversity.measures(sampled(*rows, **changes))
-
-
-@pytest.mark.parametrize(
-    ("counts", "miller_madow", "chao_shen"),
-    [
-        # 1.5 + 2 / (8 ln 2). Two of three seen once: C = 1/2, C p = 1/4 and twice 1/8, seen with 1 - .75^4 = .6836 and
-        # 1 - .875^4 = .4138: .5 / .68359 + .75 / .41382.
-        ([2, 1, 1], 1.860674, 2.543818),
-        # .811278 + 1 / (8 ln 2). C = 3/4: C p = 9/16 and 3/16.
-        ([3, 1], 0.991615, 1.287270),
-        # 1 + 1 / (4 ln 2). All seen once, so that f = 1: C p = 1/4 both, seen with 1 - .75^2: 2 * .5 / .4375.
-        ([1, 1], 1.360674, 2.285714),
-        ([7, 0, 0], 0.0, 0.0),
-        ([1, 0], 0.0, 0.0),
-        ([0, 0], 0.0, 0.0),
-        ([1] * 9, np.log2(9), np.log2(9)),  # never more than nine actions can have
-    ],
-)
-def test_corrected_entropies_by_hand(counts, miller_madow, chao_shen):
-    assert diversity.corrected_entropy_bits(np.array(counts)) == pytest.approx(miller_madow, abs=1e-6)
-    assert diversity.chao_shen_bits(np.array(counts)) == pytest.approx(chao_shen, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("estimate", "n", "of_the_bias"),
-    [
-        (diversity.corrected_entropy_bits, 20, 0.45),
-        (diversity.corrected_entropy_bits, 50, 0.35),
-        (diversity.corrected_entropy_bits, 200, 0.35),
-        (diversity.chao_shen_bits, 2, 0.5),
-        (diversity.chao_shen_bits, 4, 0.35),
-        (diversity.chao_shen_bits, 8, 0.3),
-    ],
-)
-@pytest.mark.parametrize("shares", [SKEWED, np.full(9, 1 / 9)])
-def test_the_bias_left_is_a_small_part_of_the_plug_ins(estimate, n, of_the_bias, shares):
-    # The mean of 20,000 repetitions is good to .01 bits; the plug-in's bias is .03 to 2.3 bits.
-    counts = np.random.default_rng(0).multinomial(n, shares, 20_000)
-    true = entropy_bits(shares)
-    assert abs(estimate(counts).mean() - true) < of_the_bias * abs(entropy_bits(counts).mean() - true) + 0.01
-
-
-def test_where_many_choices_are_pooled_miller_madow_leaves_less_bias_and_chao_shen_where_few_are():
-    few, many = (np.random.default_rng(0).multinomial(n, np.full(9, 1 / 9), 20_000) for n in (2, 100))
-    miller_madow, chao_shen = diversity.corrected_entropy_bits, diversity.chao_shen_bits
-    assert miller_madow(few).mean() < chao_shen(few).mean() < np.log2(9)
-    assert chao_shen(many).mean() < miller_madow(many).mean() < np.log2(9) + 0.005
-
-
-@pytest.mark.parametrize(("shares", "at_least"), [(SKEWED, 0.84), (np.full(9, 1 / 9), 0.93)])
-def test_the_entropys_interval_holds_the_truth(shares, at_least):
-    rng, true, held = np.random.default_rng(1), float(entropy_bits(shares)), 0
-    for _ in range(150):
-        tools = [[ACTIONS[i]] for i in rng.choice(9, 60, p=shares)]
-        row = diversity.entropies(sampled(*([(True, taken)] for taken in tools)))[0]
-        held += row["entropy_bits_low"] - 1e-9 <= true <= row["entropy_bits_high"] + 1e-9
-    # Nominally 95 %; of 60 choices a bootstrap keeps some 90 % (standard error .025). Left where the resamples lie, the
-    # interval holds the entropy of nine tools used alike in 85 %.
-    assert held / 150 > at_least
 
 
 def test_entropies_in_all_by_category_and_by_step():

@@ -36,9 +36,9 @@ def test_the_headline_by_hand(found):
     base, sft, spark = rows_of(found, "headline")
     assert (base["policy"], base["accuracy"], base["entropy_bits"], base["accuracy_change"]) == ("base", 1.0, 0.0, None)
     assert (sft["accuracy"], sft["accuracy_change"]) == (0.75, -0.25)
-    # Two tools, half each: one bit more. One question in 200 lost: p = 1.
+    # Two tools, half each: one bit more, and 1 / (400 ln 2) for two actions in 200. One question in 200 lost: p = 1.
     assert (spark["entropy_change_bits"], spark["accuracy_change"], spark["accuracy_p"]) == (
-        1.0,
+        pytest.approx(1 + 1 / (400 * math.log(2))),
         pytest.approx(-0.005),
         1.0,
     )

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
+from sparkctl.report.entropy import entropy_difference, miller_madow_bits, tool_counts
 from sparkctl.report.statistics import (
     LEVEL,
     Interval,
@@ -22,7 +22,6 @@ from sparkctl.report.statistics import (
     questions_needed,
     resampled_totals,
 )
-from sparkctl.report.summary import entropy_bits, tool_counts
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Entropy:
-    """Tool-choice entropy of both, in bits, as in `report.summary`."""
+    """Tool-choice entropy of both, in bits, as in `report.entropy`."""
 
     a: float
     b: float
@@ -161,9 +160,6 @@ def _accuracy(one: _Side, two: _Side, rows: NDArray[np.bool_], resamples: int, s
 
 
 def _entropy(one: _Side, two: _Side, resamples: int, seed: int) -> Entropy:
-    """One draw of questions serves both policies."""
-    totals = resampled_totals(np.hstack([one.tools, two.tools]).astype(float), resamples, seed)
-    a, b = (float(entropy_bits(side.tools.sum(0))) for side in (one, two))
-    actions = len(ACTIONS)
-    low, high = percentile_interval(entropy_bits(totals[:, actions:]) - entropy_bits(totals[:, :actions]))
-    return Entropy(a, b, b - a, (low, high), evidence=not low <= 0 <= high)
+    change = entropy_difference(one.tools, two.tools, resamples, seed)
+    a, b = (float(miller_madow_bits(side.tools.sum(0))) for side in (one, two))
+    return Entropy(a, b, change.value, (change.low, change.high), evidence=not change.low <= 0 <= change.high)

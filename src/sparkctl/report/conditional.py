@@ -2,7 +2,7 @@
 
 H(tool | type) = sum over types of share(type) * H(tools of that type), in bits; the shares are those of the policy's
 tool calls (conditional entropy, Cover & Thomas 2006, eq. 2.10). What remains when the type is known is diversity that
-a better mapping of question to tool cannot explain. Plug-in estimates as in summary.py; with k types the bias is up
+a better mapping of question to tool cannot explain. Plug-in estimates; with k types the bias is up
 to -8 k / (2 n ln 2) bits for n choices, and largely the same for two policies, so that it leaves their difference.
 
 Intervals are 95 % percentile bootstraps over questions, resampled within each seed, the same draw for every policy.
@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sparkctl.report.entropy import plug_in_bits, tool_counts
 from sparkctl.report.statistics import RESAMPLES, SEED, Estimate
-from sparkctl.report.summary import entropy_bits, tool_counts
 
 Floats = NDArray[np.float64]
 
@@ -83,13 +83,13 @@ def conditional_entropy_bits(counts: Floats) -> Floats:
     """H(last axis | the axis before it), in bits; 0 where nothing was counted."""
     calls = counts.sum(-1)
     share = calls / np.maximum(calls.sum(-1, keepdims=True), 1)
-    return (share * entropy_bits(counts)).sum(-1)
+    return (share * plug_in_bits(counts)).sum(-1)
 
 
 Measure = Callable[[Sums], Floats]
 MEASURES: dict[str, Measure] = {
     "accuracy": lambda s: s.correct.sum(1) / s.asked.sum(1),
-    "entropy_bits": lambda s: entropy_bits(s.tools.sum((1, 2))),
+    "entropy_bits": lambda s: plug_in_bits(s.tools.sum((1, 2))),
     "entropy_within_type_bits": lambda s: conditional_entropy_bits(s.tools.sum(1)),
     "entropy_within_seed_bits": lambda s: conditional_entropy_bits(s.tools.sum(2)),
 }

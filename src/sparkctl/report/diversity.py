@@ -1,15 +1,8 @@
 """How diverse the choice of tools is, whether that depends on the question, and what the calls achieve and cost. Pure.
 
-Entropy is in bits, over the nine actions, without the `cot` that gives the answer. It carries the correction of Miller
-(1955) and Madow: with K actions seen among n choices, H = H_plug-in + (K - 1) / (2 n ln 2), here at most log2 9. The
-formula is for independent choices; those of one question resemble one another, so that some bias is left. The
-interval is a percentile bootstrap over questions. Resamples are as much too low once more, so their corrected
-entropies lie about the plug-in estimate and are moved up by the correction. Where only one action was seen the
-interval has no width: that is no proof that there would never be another.
-
 Given the question, only rollouts of the same question can tell, by their first choices: nothing comes before these,
 so that they are independent draws in one state. Entropy within a question is of a few choices, for which the estimate
-of Chao and Shen (2003) is the less biased one: it makes up for actions not seen by how many were seen just once. With
+of Chao and Shen is the less biased one: it makes up for actions not seen by how many were seen just once. With
 two samples it is still too low where many actions are in use, and the mutual information too high by as much. The
 shares of pairs that differ have no such bias; they are the figures to go by.
 
@@ -24,42 +17,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from sparkctl.episode import ACTIONS, CATEGORIES, COT
+from sparkctl.report.entropy import about, chao_shen_bits, entropy, miller_madow_bits, plug_in_bits, tool_counts
 from sparkctl.report.passing import passing
 from sparkctl.report.statistics import (
     RESAMPLES,
     SEED,
+    Array,
     Estimate,
     percentile_interval,
     proportion,
     ratio,
     resampled_totals,
 )
-from sparkctl.report.summary import entropy_bits, tool_counts
 
 Row = dict[str, Any]
-Array = NDArray[Any]
-_MOST = float(np.log2(len(ACTIONS)))
-
-
-def corrected_entropy_bits(counts: Array) -> Array:
-    """Miller-Madow entropy over the last axis, in bits; 0 where nothing was counted."""
-    n, seen = counts.sum(-1), np.count_nonzero(counts, -1)
-    return np.minimum(entropy_bits(counts) + np.maximum(seen - 1, 0) / (2 * np.maximum(n, 1) * np.log(2)), _MOST)
-
-
-def chao_shen_bits(counts: Array) -> Array:
-    """Chao and Shen's entropy over the last axis, in bits, for a few choices; 0 where nothing was counted.
-
-    - sum of C p log2(C p) / (1 - (1 - C p)^n), with p = count / n and the coverage C = 1 - f / n (Good 1953), f the
-    number of actions seen once. Where all were, f is taken as n - 1, lest nothing be covered.
-    """
-    n = np.maximum(counts.sum(-1, keepdims=True), 1)
-    once = np.minimum((counts == 1).sum(-1, keepdims=True), n - 1)
-    p = np.where(counts > 0, (1 - once / n) * counts / n, 1.0)  # a share of 1 adds nothing
-    return np.minimum(0.0 - (p * np.log2(p) / (1 - (1 - p) ** n)).sum(-1), _MOST)
 
 
 def as_json(answers: pa.Table) -> Row:
@@ -94,19 +67,18 @@ def _entropy_row(of: str, group: str, part: tuple[Sequence[Any], Sequence[Any]])
     total = counts.sum(0)
     if not total.sum():
         return None
-    plain, value = float(entropy_bits(total)), float(corrected_entropy_bits(total))
-    drawn = corrected_entropy_bits(resampled_totals(counts.astype(float), RESAMPLES, SEED)) + value - plain
-    low, high = percentile_interval(np.clip(drawn, 0, _MOST)) if len(counts) > 1 else (None, None)
+    found = entropy(counts)
+    low, high = (found.low, found.high) if len(counts) > 1 else (None, None)
     return {
         "of": of,
         "group": group,
         "choices": int(total.sum()),
         "questions": len(counts),
-        "entropy_bits": value,
+        "entropy_bits": found.value,
         "entropy_bits_low": low,
         "entropy_bits_high": high,
-        "plug_in_bits": plain,
-        "effective_tools": 2**value,
+        "plug_in_bits": float(plug_in_bits(total)),
+        "effective_tools": 2**found.value,
         "effective_tools_low": None if low is None else 2**low,
         "effective_tools_high": None if high is None else 2**high,
     }
@@ -151,9 +123,8 @@ def within_questions(answers: pa.Table) -> dict[str, Estimate | None]:
     columns = (first, m * chao_shen_bits(first), m, same, shares, (shares**2).sum(1), np.ones(len(first)))
     table = np.column_stack(columns)
     value, drawn = _within(table.sum(0)), _within(resampled_totals(table, RESAMPLES, SEED))
-    total = first.sum(0)
-    # As for the entropy itself: a resample's is too low once more.
-    drawn["mutual_information_bits"] += float(corrected_entropy_bits(total) - entropy_bits(total))
+    name = "mutual_information_bits"  # has the bias of the entropy that it is part of
+    drawn[name] = about(float(value[name]), drawn[name])
     return {name: Estimate(float(value[name]), *percentile_interval(drawn[name])) for name in _WITHIN}
 
 
@@ -166,7 +137,7 @@ def _within(totals: Array) -> dict[str, Array]:
     tools, within, m, same = totals[..., :k], totals[..., k], totals[..., k + 1], totals[..., k + 2]
     shares, squares, n = totals[..., k + 3 : 2 * k + 3], totals[..., 2 * k + 3], totals[..., 2 * k + 4]
     agree = ((shares**2).sum(-1) - squares) / (n * (n - 1))
-    figures = (same / n, 1 - agree, within / m, corrected_entropy_bits(tools) - within / m)
+    figures = (same / n, 1 - agree, within / m, miller_madow_bits(tools) - within / m)
     return dict(zip(_WITHIN, figures, strict=True))
 
 

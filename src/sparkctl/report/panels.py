@@ -17,6 +17,7 @@ from sparkctl.episode import ACTIONS
 from sparkctl.report import charts
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.diversity import as_row, by_tool, entropies, measures
+from sparkctl.report.entropy import tool_counts
 from sparkctl.report.material import Material
 from sparkctl.report.statistics import (
     RESAMPLES,
@@ -27,7 +28,7 @@ from sparkctl.report.statistics import (
     resampled_totals,
     wilson,
 )
-from sparkctl.report.summary import right_and_asked, tool_counts
+from sparkctl.report.summary import right_and_asked
 from sparkctl.report.verdict import in_words, verdicts
 
 Row = dict[str, Any]
@@ -117,8 +118,8 @@ def headline(run: Material) -> Panel | None:
 
     explains = (
         "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
-        "has several samples with their effective number; bootstrap over questions for entropy, which is not corrected "
-        "here. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
+        "has several samples with their effective number; bootstrap over questions for entropy, which is corrected "
+        "for small samples after Miller and Madow. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 Interval = tuple[float, float]
 POINT = 0.01
 LEVEL, POWER = 0.05, 0.80

@@ -1,10 +1,7 @@
 """Summary statistics of answers: accuracy, and how diverse the choice of tools is, with 95 % intervals.
 
-Tool-choice entropy is that of the actions taken, in bits, over the whole evaluation, without the `cot` that gives the
-answer: answering is not choosing a tool. It is the plug-in estimate; with 9 actions and n choices its bias is about
--8 / (2 n ln 2) bits, under 0.01 for n > 600. Its interval is a percentile bootstrap over questions, as choices within
-a question are not independent. The interval of accuracy is Wilson's, for an effective number of answers where there
-are several to a question. Entropy corrected for its bias is in `diversity.py`.
+The entropy of tool choice is over the whole evaluation (`entropy.py`). The interval of accuracy is Wilson's, for an
+effective number of answers where there are several to a question.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sparkctl.episode import ACTIONS, parse_turn, read_answer
+from sparkctl.report.entropy import entropy, tool_counts
 from sparkctl.report.statistics import Interval, proportion
-
-RESAMPLES = 1000
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,14 @@ def summarise(answers: pa.Table) -> Summary:
     right = proportion(*right_and_asked(questions, correct))
     assert right is not None, "a table of answers has rows"
     counts = tool_counts(answers["tools"].to_pylist(), questions)
-    total = counts.sum(0)
+    choice, total = entropy(counts), counts.sum(0)
     categories = np.array(answers["category"].to_pylist())
     by_category = {str(c): float(correct[categories == c].mean()) for c in sorted(set(categories))}
     return Summary(
         accuracy=right.value,
         accuracy_ci=(right.low, right.high),
-        tool_entropy_bits=float(entropy_bits(total)),
-        tool_entropy_ci=bootstrap_entropy(counts),
+        tool_entropy_bits=choice.value,
+        tool_entropy_ci=(choice.low, choice.high),
         n=len(correct),
         accuracy_macro=float(np.mean(list(by_category.values()))),
         extraction_failed=answers["answer"].null_count,
@@ -93,30 +88,7 @@ def _names_no_option(row: Mapping[str, Any]) -> bool:
     return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
 
 
-def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDArray[np.int64]:
-    """(question, action): how often each action was taken on each question."""
-    row = {question: i for i, question in enumerate(dict.fromkeys(questions))}
-    counts = np.zeros((len(row), len(ACTIONS)), np.int64)
-    for question, taken in zip(questions, tools, strict=True):
-        for action in taken:
-            counts[row[question], ACTIONS.index(action)] += 1
-    return counts
-
-
 def right_and_asked(questions: Sequence[int], correct: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
     """By question: how many of its answers are right, and how many there are."""
     row = np.unique(questions, return_inverse=True)[1]
     return np.bincount(row, correct), np.bincount(row)
-
-
-def entropy_bits(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """Entropy over the last axis, in bits; 0 where nothing was counted."""
-    share = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
-    return 0.0 - (share * np.log2(np.where(share > 0, share, 1.0))).sum(-1)  # a mere sign would print as -0.00
-
-
-def bootstrap_entropy(counts: NDArray[np.int64]) -> Interval:
-    """95 % percentile interval over resampled questions."""
-    draws = np.random.default_rng(SEED).integers(0, len(counts), (RESAMPLES, len(counts)))
-    low, high = np.percentile([entropy_bits(counts[draw].sum(0)) for draw in draws], [2.5, 97.5])
-    return float(low), float(high)
