@@ -246,6 +246,8 @@ ANSWERS = Table(
         Column("failed_calls", WHOLE, "how many of the actions failed or could not be read"),
         Column("steps", WHOLE, "steps taken, the answering one included"),
         Column("tokens", WHOLE, "tokens the policy sampled in all its turns", null="not counted", optional=True),
+        Column("prompt_tokens", WHOLE, "tokens of the prompts of all its turns", null="not counted", optional=True),
+        Column("cost_usd", REAL, "price of both in US dollars", null="price unknown", optional=True),
         Column("output", TEXT, "the policy's last turn as written"),
         Column("answer", TEXT, "letter of the option answered", null="no answer, or none that can be read"),
         Column("extracted_by", TEXT, "how the letter was found", null="it was not", among=("text", "letter")),

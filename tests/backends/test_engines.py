@@ -78,6 +78,7 @@ def test_replies_have_the_shape_and_order_of_the_requests(engine, plain):
     replies = engine(asked)
     assert [len(r.body["completions"]) for r in replies] == [9, 1, 9, 1]
     for each, reply in zip(asked, replies, strict=True):
+        assert reply.body["prompt_tokens"] == len(prompt_ids(plain[1], each))
         for text, completion in zip(each["forced"], reply.body["completions"], strict=True):
             assert completion.keys() == {"text", "ids", "logprobs", "finish", "ended_turn"}
             assert len(completion["ids"]) == len(completion["logprobs"]) > 0

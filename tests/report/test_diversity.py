@@ -41,7 +41,13 @@ def test_entropies_in_all_by_category_and_by_step():
 
 def test_measures_by_hand():
     found = measured(
-        [(True, ["search", "search", "calculator"])], [(False, ["cot"])], failed_calls=1, steps=4, tokens=30
+        [(True, ["search", "search", "calculator"])],
+        [(False, ["cot"])],
+        failed_calls=1,
+        steps=4,
+        tokens=30,
+        prompt_tokens=500,
+        cost_usd=0.002,
     )
     values = {name: estimate and estimate.value for name, estimate in found.items()}
     # Three calls, as cot calls nothing; two tools; two failures among eight turns; one right answer; sixty tokens.
@@ -51,12 +57,14 @@ def test_measures_by_hand():
     assert values["right_answers_per_call"] == pytest.approx(1 / 3)
     assert values["calls_per_right_answer"] == 3.0
     assert (values["tokens_per_question"], values["tokens_per_right_answer"]) == (30.0, 60.0)
+    assert (values["prompt_tokens_per_question"], values["usd_per_right_answer"]) == (500.0, 0.004)
 
 
 def test_what_cannot_be_told_is_none():
     found = measured([(False, [])], [(False, [])])
     assert found["calls_per_right_answer"] is found["right_answers_per_call"] is None
     assert found["tokens_per_question"] is None  # nobody counted
+    assert found["usd_per_right_answer"] is None  # nor said a price
     assert found["same_question_differs"] is found["mutual_information_bits"] is None
     assert "pass@1" not in found
 

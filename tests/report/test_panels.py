@@ -142,6 +142,17 @@ def test_cost_says_what_is_unknown(tmp_path):
     assert "1 candidates whose price is unknown" in explains
 
 
+@pytest.mark.parametrize(("price", "usd", "unknown"), [(0.001, 0.2, 400), (None, None, None)])
+def test_an_evaluation_costs_what_its_answers_do(tmp_path, price, usd, unknown):
+    """200 answers of base with a price, those of the other policies without."""
+    made = dict(evaluated())
+    rows = [row | {"cost_usd": price} for row in made["answers.base"].to_pylist()]
+    store = kept(tmp_path, made | {"answers.base": tables.from_rows("answers", rows)})
+    store.log(node="eval.base", seconds=1.0)
+    spent = next(row for row in rows_of(Findings.of(reporting._gathered(store)), "cost") if row["stage"] == "eval")
+    assert (spent["usd"], spent["price_unknown"]) == (pytest.approx(usd) if usd else None, unknown)
+
+
 def test_time_is_that_of_the_latest_making_and_of_all(tmp_path):
     store = kept(tmp_path, rollouts(1, steps=1))
     store.log(node="judge.1", seconds=1.0)

@@ -9,6 +9,7 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ports import Reply
 from sparkctl.rollouts import content
+from sparkctl.settings import checked
 from sparkctl.stage import Context
 from sparkctl.stages.eval import STAGE, Eval
 from sparkctl.tools.settings import Tools
@@ -31,7 +32,8 @@ def run(script, n=1, settings=SETTINGS, tools=None):
                 {
                     "completions": [
                         {"text": s, "ids": list(range(len(str(s).split()))), "logprobs": [], "finish": "stop"}
-                    ]
+                    ],
+                    "prompt_tokens": 100,
                 }
             )
             for s in said
@@ -55,9 +57,38 @@ def test_actions_are_taken_until_the_answer():
         "is_correct": True,
         "failed_calls": 0,
         "tokens": 5 + 6,
+        "prompt_tokens": 2 * 100,
+        "cost_usd": None,
     }
     assert {k: rows[0][k] for k in wanted} == wanted
     assert seen[1]["messages"][-1]["content"] == "Observation: seen x"
+
+
+def test_a_price_per_token_gives_each_answer_its_cost():
+    """By hand: 200 prompt tokens at 3 dollars a million, 11 sampled ones at 15."""
+    script = [" t\nAction: search\nInput: x", " t\nAction: cot\nInput: Answer: 2"]
+    priced = Eval(**SETTINGS.model_dump(exclude={"usd_per_million_tokens"}), usd_per_million_tokens=(3.0, 15.0))
+    assert run(script, settings=priced)[0][0]["cost_usd"] == pytest.approx((600 + 165) / 1e6)
+
+
+def test_what_was_not_counted_has_no_cost():
+    """Replies that were remembered before prompts were counted."""
+
+    def policy(requests):
+        return [Reply({"completions": [{"text": " t\nAction: cot\nInput: Answer: 2", "ids": [1]}]}) for _ in requests]
+
+    priced = Eval(**SETTINGS.model_dump(exclude={"usd_per_million_tokens"}), usd_per_million_tokens=(3.0, 15.0))
+    made = STAGE.run(
+        {"eval_questions": questions_table(1)}, priced, Context(policy=lambda _: policy, tools=lambda r: [])
+    )
+    row = made["answers"].to_pylist()[0]
+    assert (row["tokens"], row["prompt_tokens"], row["cost_usd"]) == (1, None, None)
+
+
+@pytest.mark.parametrize("price", [[-1, 2], [1, float("inf")], [float("nan"), 1], [1], "cheap"])
+def test_what_is_no_price_is_refused(price):
+    with pytest.raises(SparkError, match=r"eval\.usd_per_million_tokens"):
+        checked(Eval, SETTINGS.model_dump() | {"usd_per_million_tokens": price}, "eval")
 
 
 def test_reasoning_without_an_answer_is_a_choice_of_cot():
@@ -168,6 +199,6 @@ def test_too_few_examples_stop_before_anything_is_asked():
 
 
 def test_what_was_answered_without_examples_keeps_its_key():
-    assert {"shots", "shots_from"} & SETTINGS.identity().keys() == set()
+    assert "shots_from" not in SETTINGS.identity()
     one, two = (SETTINGS.model_copy(update={"shots": 1, "shots_from": place}) for place in ("here", "there"))
     assert one.identity() == two.identity() == SETTINGS.identity() | {"shots": 1}

@@ -72,6 +72,11 @@ def completion(
     }
 
 
+def body(prompt: Sequence[int], completions: list[Any]) -> dict[str, Any]:
+    """What a reply holds. The prompt's tokens are counted once, however many completions go on from it."""
+    return {"completions": completions, "prompt_tokens": len(prompt)}
+
+
 def ends_of_turn(tokenizer: Any, generation_config: Any) -> set[int]:
     """The token ids that end a turn, as the model's generation config and its tokenizer say."""
     named = generation_config.eos_token_id

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import calls, models
-from sparkctl.backends.completions import Prompt, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
 from sparkctl.engines import Served
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
@@ -99,7 +99,7 @@ class _Asking:
         assert isinstance(prompt, Prompt)
         found = await asyncio.gather(*(self._continued(request, prompt, i) for i in range(len(prompt.forced))))
         faults = [each for each in found if isinstance(each, str)]
-        return Reply(None, faults[0], 0.0) if faults else Reply({"completions": found}, None, 0.0)
+        return Reply(None, faults[0], 0.0) if faults else Reply(body(prompt.ids, found), None, 0.0)
 
     async def _continued(self, request: Request, prompt: Prompt, i: int) -> dict[str, Any] | str:
         """The i-th completion, or what went wrong in one line."""

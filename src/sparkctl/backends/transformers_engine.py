@@ -15,7 +15,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
 from sparkctl.errors import SparkError
 from sparkctl.ports import Reply, Request
 
@@ -254,7 +254,7 @@ class TransformersEngine:
         return self._holds[token, character]
 
     def _reply(self, prompt: _Prompt) -> Reply:
-        return Reply({"completions": [self._completion(s) for s in prompt.sequences]})
+        return Reply(body(prompt.ids, [self._completion(s) for s in prompt.sequences]))
 
     def _completion(self, sequence: _Sequence) -> dict[str, Any]:
         return completion(self.tokenizer, self.eos, sequence.forced, sequence.ids, sequence.logprobs, sequence.finish)

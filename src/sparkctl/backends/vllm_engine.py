@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
 from sparkctl.engines import Vllm
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
@@ -88,7 +88,7 @@ class VllmEngine:
 
     def _reply(self, prompt: Prompt, request: Request, outputs: Iterator[Any]) -> Reply:
         found = [self._completion(forced, request["stop"], next(outputs).outputs[0]) for forced in prompt.forced]
-        return Reply({"completions": found})
+        return Reply(body(prompt.ids, found))
 
     def _completion(self, forced: list[int], stop: Sequence[str], output: Any) -> dict[str, Any]:
         ids = list(output.token_ids)

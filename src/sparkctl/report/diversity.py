@@ -87,13 +87,17 @@ def _entropy_row(of: str, group: str, part: tuple[Sequence[Any], Sequence[Any]])
 def measures(answers: pa.Table) -> dict[str, Estimate | None]:
     """Use and cost of tools, and what samples are worth, with bootstraps over questions; None where it cannot be told.
 
-    Per question means per question and sample. Tokens are those sampled; what a prompt took is not in the table.
+    Per question means per question and sample. Tokens are those sampled, prompt tokens
+    those of every turn's prompt, as a model without a prefix cache reads them.
     """
     taken = answers["tools"].to_pylist()
     calls, turns = [sum(tool != COT for tool in tools) for tools in taken], answers["steps"].to_pylist()
     distinct = [len({*tools} - {COT}) for tools in taken]
     right, each = answers["is_correct"].to_pylist(), [1] * len(taken)
-    tokens = None if answers["tokens"].null_count else answers["tokens"].to_pylist()
+    tokens, asked, usd = (
+        None if answers[name].null_count else answers[name].to_pylist()
+        for name in ("tokens", "prompt_tokens", "cost_usd")
+    )
     pairs = {
         "distinct_tools_per_question": (distinct, each),
         "calls_per_question": (calls, each),
@@ -102,6 +106,8 @@ def measures(answers: pa.Table) -> dict[str, Estimate | None]:
         "calls_per_right_answer": (calls, right),
         "tokens_per_question": (tokens, each),
         "tokens_per_right_answer": (tokens, right),
+        "prompt_tokens_per_question": (asked, each),
+        "usd_per_right_answer": (usd, right),
     }
     row = np.unique(answers["question_id"].to_numpy(), return_inverse=True)[1]
     found = {

@@ -386,6 +386,8 @@ _LABELS = {
     "calls_per_right_answer": "tool calls per right answer",
     "tokens_per_question": "sampled tokens per question",
     "tokens_per_right_answer": "sampled tokens per right answer",
+    "prompt_tokens_per_question": "prompt tokens per question",
+    "usd_per_right_answer": "US dollars per right answer",
     "same_question_differs": "pairs that begin with different tools: same question",
     "other_question_differs": "pairs that begin with different tools: two questions",
     "entropy_within_question_bits": "entropy of the first tool given the question, bits",
@@ -412,7 +414,8 @@ def effort(run: Material) -> Panel | None:
 def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     start = (
         f"95 % bootstrap intervals, {_DRAWN}. Per question: of one sample of it. A call is that of a tool; cot calls "
-        "nothing. Tokens are those sampled; a price in dollars is not recorded. "
+        "nothing. Prompt tokens: of the prompts of all turns. Dollars are known where eval.usd_per_million_tokens says what "
+        "tokens cost; without tools and judge. "
     )
     if not any(found["same_question_differs"] for found in of.values()):
         return start + (
@@ -554,12 +557,13 @@ def cost(run: Material) -> Panel | None:
             Chart(charts.bars(f"{prefix}cost", stages, {"seconds": seconds}, "seconds"), f"Seconds per stage: {said}.")
         ]
 
-    unknown = sum(row["price_unknown"] or 0 for row in rows)
-    price = sum(row["usd"] or 0.0 for row in rows)
+    judged = next((row for row in rows if row["stage"] == "judge"), None)
+    price, unknown = (judged["usd"] or 0.0, judged["price_unknown"] or 0) if judged else (0.0, 0)
     explains = (
         f"Judge's calls: {price:.2f} US dollars"
         + (f", and {unknown} candidates whose price is unknown, which is not nothing" if unknown else "")
-        + ". What the policy and the tools cost is not recorded. Seconds: of the latest making of each table; in all: of every "
+        + ". What tools and the policy's own rollouts cost is not recorded; what its evaluation costs is known where "
+        "eval.usd_per_million_tokens says what tokens cost. Seconds: of the latest making of each table; in all: of every "
         "making in this run. No figure: made in another run. Remembered: calls that were answered from memory."
     )
     return Panel("cost", "Cost and time per stage", explains, _table(rows), draw)
@@ -584,10 +588,11 @@ def _stage_cost(run: Material, stage: str, records: Sequence[Row]) -> Row:
         "usd": None,
         "price_unknown": None,
     }
-    if stage == "judge" and run.parts("scores"):
-        prices = [price for part in run.parts("scores").values() for price in part["cost_usd"].to_pylist()]
+    if made := run.parts({"judge": "scores", "eval": "answers"}.get(stage, "")):
+        prices = [price for part in made.values() for price in part["cost_usd"].to_pylist()]
         known = [price for price in prices if price is not None]
-        row |= {"usd": sum(known) if known else None, "price_unknown": len(prices) - len(known)}
+        if known or stage == "judge":  # nobody need say what evaluation costs
+            row |= {"usd": sum(known) if known else None, "price_unknown": len(prices) - len(known)}
     return row
 
 

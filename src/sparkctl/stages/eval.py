@@ -8,11 +8,12 @@ Nothing is forced here: the policy writes thought, action and input freely. A tu
 call, shown to the policy as an error; an answer that cannot be read is wrong, never guessed.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sparkctl import rollouts, tables
 from sparkctl.adapters import check_base, check_questions
@@ -61,6 +62,8 @@ class Eval(Asked):
     shots_from: str | None = None
     """Of what: a Parquet file in MMLU-Pro's schema with `cot_content`, or `hub:NAME@REVISION:SPLIT`."""
     max_turn_tokens: int = Field(96, ge=1)
+    usd_per_million_tokens: tuple[float, float] | None = None
+    """What tokens cost: (of a prompt, sampled). None: unknown, and so is the cost of every answer."""
     seed: int = 0
     tools: Tools
 
@@ -70,9 +73,12 @@ class Eval(Asked):
             raise ValueError(f"shots = {self.shots} needs shots_from, such as the validation split of MMLU-Pro")
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """See `Settings`. Answers from before there were shots stay valid."""
-        return {name: value for name, value in super().identity().items() if name != "shots" or value}
+    @field_validator("usd_per_million_tokens")
+    @classmethod
+    def _price_is_one(cls, price: tuple[float, float] | None) -> tuple[float, float] | None:
+        if price and not all(0 <= each < math.inf for each in price):
+            raise ValueError("a price is a number of dollars, 0 or more")
+        return price
 
 
 @dataclass
@@ -86,6 +92,8 @@ class _Run:
     failed_calls: int = 0
     taken: int = 0
     tokens: int = 0
+    prompt_tokens: int | None = 0
+    """None where a reply is from before prompts were counted."""
     output: str = ""
     answered: bool = False
     matched: Matched | None = None
@@ -151,6 +159,8 @@ def _take(run: _Run, reply: Reply) -> Turn | None:
     said = reply.body["completions"][0]
     run.output = said["text"]
     run.tokens += len(said["ids"])
+    asked = reply.body.get("prompt_tokens")
+    run.prompt_tokens = None if asked is None or run.prompt_tokens is None else run.prompt_tokens + asked
     turn = parse_turn(run.output)
     written, run.matched = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
     run.answered = written is not None
@@ -186,6 +196,8 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "failed_calls": run.failed_calls,
         "steps": run.taken,
         "tokens": run.tokens,
+        "prompt_tokens": run.prompt_tokens,
+        "cost_usd": _cost(run, settings.usd_per_million_tokens),
         "output": run.output,
         "answer": LETTERS[run.matched.option] if run.matched else None,
         "extracted_by": run.matched.by if run.matched else None,
@@ -194,9 +206,17 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
     }
 
 
+def _cost(run: _Run, usd_per_million: tuple[float, float] | None) -> float | None:
+    """In US dollars; None where the price or the number of tokens is unknown, never 0."""
+    if usd_per_million is None or run.prompt_tokens is None:
+        return None
+    of_prompts, sampled = usd_per_million
+    return (run.prompt_tokens * of_prompts + run.tokens * sampled) / 1e6
+
+
 STAGE = Stage(
     "eval",
-    2,
+    3,
     Eval,
     run,
     "let a policy answer unseen questions, choosing its own actions",
