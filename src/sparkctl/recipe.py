@@ -6,7 +6,7 @@
 A recipe is values only; what they mean and which are allowed is said by each stage's Settings.
 """
 
-import sys
+import sysconfig
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,8 +20,15 @@ DEFAULT_PROFILE = "nano"
 
 
 def default_folder() -> Path:
-    """`stages/` here, else that of the checkout, else that of the installation."""
-    places = [Path("stages"), Path(__file__).parents[2] / "stages", Path(sys.prefix) / "share/sparkctl/stages"]
+    """`stages/` here, else that of the checkout, else that of the installation: an environment's, `--user`, `--target`."""
+    package = Path(__file__).parents[1]
+    installed = (
+        sysconfig.get_path("data"),
+        sysconfig.get_path("data", sysconfig.get_preferred_scheme("user")),
+        package,
+    )
+    shared = [Path(place) / "share/sparkctl/stages" for place in installed]
+    places = [Path("stages"), package.parent / "stages", *shared]
     return next((p for p in places if (p / "synth.toml").is_file()), places[0])
 
 
