@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -188,18 +189,23 @@ def _bound_by_permissions():
     ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 
 
-def test_ctrl_c_is_one_line_and_what_was_finished_is_kept(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_ctrl_c_is_one_line_and_what_was_finished_is_kept(tmp_path, told):
+    """So is what a scheduler sends."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "sparkctl", "run", "--data", tmp_path / "data"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(scratch)},
     )
     while not list((tmp_path / "data").glob("store/eval_questions-*.parquet")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(told)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert out == ""
@@ -207,6 +213,7 @@ def test_ctrl_c_is_one_line_and_what_was_finished_is_kept(tmp_path):
     assert err.strip().splitlines()[-1].startswith("sparkctl: interrupted; what was finished is kept")
     assert not list((tmp_path / "data").rglob("*.part"))
     assert list((tmp_path / "data").glob("store/questions-*.parquet"))
+    assert list(scratch.iterdir()) == []
 
 
 def test_schema_prints_every_table_and_json_for_programs():

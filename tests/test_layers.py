@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "report": {"errors", "episode", "report"},
     "recordings": LOW | {"episode", "ports", "recipe", "store", "tables"},
     "corpora": LOW | {"store", "tools"},
-    "toolports": LOW | {"episode", "ports", "recordings", "corpora", "backends", "tools", "nano"},
+    "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
     "pipeline": MIDDLE | {"adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},

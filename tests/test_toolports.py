@@ -224,6 +224,7 @@ def test_the_recordings_decide_what_is_replayed(memory):
         ("tools.search.mcp={tool='t',url='u',comand=['x']}", "tools.search.mcp.comand: unknown setting; did you mean 'command'?"),
         ("tools.search.timeout_s=0.0", "tools.search.timeout_s: Input should be greater than 0"),
         ("tools.search.corpus=nowhere.parquet", "tools.search.corpus: no file 'nowhere.parquet'"),
+        ("tools.search.corpus=~nosuchuser/c.parquet", "tools.search.corpus: '~nosuchuser/c.parquet' begins with a user"),
         ("tools.search=3", "tools.search: Input should be"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ standard error says what, where, and what to do.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -497,6 +498,8 @@ def _cell(value: Any) -> str:
 def main() -> None:
     """Entry point: every fault that a user can mend is one line and exit code 2."""
     interrupted = "interrupted; what was finished is kept, and the same command goes on from there"
+    # A scheduler's way to say Ctrl-C: what was opened is closed, and no scratch folder stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:

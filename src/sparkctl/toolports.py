@@ -28,6 +28,7 @@ from sparkctl.ports import (
     remembered,
     remembered_singly,
 )
+from sparkctl.recipe import expanded
 from sparkctl.recordings import Recording, Recordings
 from sparkctl.tools.observation import Document, ToolFailed
 from sparkctl.tools.python_repl import opened
@@ -98,7 +99,8 @@ def _identity(name: str, settings: Tools, memory: Memory | None) -> str:
 
 
 def _corpus_identity(name: str, tool: Facts | Search) -> str:
-    return corpora.identity(Path(tool.corpus), f"tools.{name}.corpus") if tool.corpus else embedded_identity()
+    key = f"tools.{name}.corpus"
+    return corpora.identity(expanded(tool.corpus, key), key) if tool.corpus else embedded_identity()
 
 
 def _scope(name: str, settings: Tools, memory: Memory) -> str:
@@ -166,7 +168,8 @@ def _open(name: str, settings: Tools, cache_folder: Path, others: Outside) -> To
 
 def _retrieval(name: str, tool: Facts | Search, cache_folder: Path) -> Callable[..., Tool]:
     if tool.corpus:
-        return partial(Retrieval.of_file, corpora.index(Path(tool.corpus), f"tools.{name}.corpus", cache_folder))
+        key = f"tools.{name}.corpus"
+        return partial(Retrieval.of_file, corpora.index(expanded(tool.corpus, key), key, cache_folder))
     return partial(Retrieval, [document for document in _documents() if document.source == name])
 
 

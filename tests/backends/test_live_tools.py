@@ -415,7 +415,7 @@ def test_nothing_is_logged_that_holds_a_key(server, opened, caplog):
         ("search", {"url": "http://u:p4ss@example.org"}, {}, r"search\.url: leave out credentials"),
         ("search", {"url": "http://example.org/?key=p4ss"}, {}, r"search\.url: leave out credentials"),
         ("wikipedia", {"contact": "me\r\nX: y"}, {}, r"wikipedia\.contact: goes into a header"),
-        ("wikipedia", {"hits": 21}, {}, r"wikipedia\.hits: 21 is not between 1 and 20"),
+        ("wikipedia", {"hits": 21}, {}, r"tools\.hits: 21 is not between 1 and 20"),
         ("calculator", {}, {}, "calculator: there is no live tool of that name; there are: wikipedia, search"),
     ],
 )

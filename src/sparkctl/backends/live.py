@@ -94,7 +94,7 @@ def open_live(name: str, settings: LiveSettings, *, timeout_s: float) -> LiveToo
 
 def _check(name: str, settings: LiveSettings) -> None:
     if not 1 <= settings.hits <= MAX_HITS:
-        raise SparkError(f"{name}.hits: {settings.hits} is not between 1 and {MAX_HITS}")
+        raise SparkError(f"tools.hits: {settings.hits} is not between 1 and {MAX_HITS}")
     contact = settings.contact or ""
     if not contact.isascii() or not contact.isprintable() or set("()") & set(contact):
         raise SparkError(f"{name}.contact: goes into a header; give an e-mail or a URL in plain ASCII")
