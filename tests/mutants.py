@@ -103,7 +103,7 @@ MUTANTS = [
     Mutant("a price that is unknown counts as nothing", "report/panels.py", '"price_unknown": len(prices) - len(known)', '"price_unknown": 0', "report/test_panels.py"),
     Mutant("terms of actions that were dropped count", "report/panels.py", 'kept = [row for row in credit if row["dropped_because"] is None]', "kept = list(credit)", "report/test_panels.py"),
     Mutant("ties of scores count as in order", "report/panels.py", "(below + upto).sum() / 2", "upto.sum()", "report/test_panels.py"),
-    Mutant("all steps are the first", "report/panels.py", "Counter(tools[step] for tools", "Counter(tools[0] for tools", "report/test_panels.py"),
+    Mutant("all steps are the first", "report/panels.py", "tool_counts([tools[step : step + 1] for tools in taken], questions)", "tool_counts([tools[:1] for tools in taken], questions)", "report/test_panels.py"),
     Mutant("nano's figures are passed off as more", "report/page.py", "nano=NANO_SAYS if any(of.run.is_nano for of in found) else None", "nano=None", "report/test_page.py"),
     Mutant("a changed run keeps its old report", "reporting.py", "[run.run.name, _files(run), run.records()]", "[run.run.name]", "test_reporting.py"),
     Mutant("an unchanged run writes its report again", "reporting.py", "    if path.is_file() and page.made_of(", "    if False and page.made_of(", "test_reporting.py"),
@@ -219,7 +219,11 @@ MUTANTS = [
     Mutant("a folder is evaluated without its adapter", "pipeline.py", '        files["adapter"] = folder\n', "        pass\n", "test_side_by_side.py"),
     Mutant("two folders of one name are one policy", "adapters.py", "name if taken[name] == 1 else", "name if taken else", "test_adapters.py"),
     Mutant("on explicit files a policy without its adapter is the base", "workbench.py", '*({"adapter"} & node.reads.keys())', "", "test_cli.py"),
-    Mutant("the macro average weighs by questions", "report/summary.py", "float(np.mean(list(by_category.values())))", "float(correct.mean())", "report/test_summary.py"),
+    Mutant("the macro average weighs by questions", "report/summary.py", "accuracy_macro=macro_average(list(by_category.values()))", "accuracy_macro=_accuracy(questions, correct)", "report/test_summary.py"),
+    Mutant("who chose nothing has 0 bits", "report/entropy.py", "    if not (one.sum() and two.sum()):\n        return None\n", "", "report/test_comparison.py"),
+    Mutant("where nothing flipped the interval has no width", "report/statistics.py", "(float((change**2).sum()) + 2) / n - middle**2", "float((change**2).sum()) / n - middle**2", "report/test_statistics.py"),
+    Mutant("questions are paired by their ids alone", "report/comparison.py", "if None not in asked and asked[0] != asked[1]:", "if False:", "report/test_comparison.py"),
+    Mutant("the macro average is as sure as one category", "report/statistics.py", "math.sqrt(sum(gap * gap for gap in gaps)) / len(parts)", "math.sqrt(sum(gap * gap for gap in gaps))", "report/test_statistics.py"),
 ]  # fmt: skip
 
 

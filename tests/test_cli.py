@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands import in_a_process, refused, sparkctl, written
-from sparkctl import tables
+from sparkctl import store, tables
 from sparkctl.episode import CATEGORIES
+from sparkctl.report.statistics import RESAMPLES
 from sparkctl.tables import TABLES
 from support import ROOT, questions_table
 
@@ -376,21 +377,38 @@ def test_compare_says_what_the_figures_allow(tmp_path):
     assert found["accuracy"]["p"] == pytest.approx(22 / 1024)
     shown = sparkctl("compare", base, spark).stdout
     assert "Accuracy: +66.7 points" in shown
-    assert "McNemar p = 0.021: a difference." in shown
+    assert "McNemar's exact test p = 0.021: a difference." in shown
+    assert "2,000 resamples, seed 0." in shown
+    assert found["resamples"] == RESAMPLES, "as in the report, or the two would contradict each other"
     # Five of law are gained: p = 1/16, and more after Holm's correction.
     assert "Categories: no evidence of a difference in any." in shown
     assert "Tool-choice entropy: 0.00 and 1.03 bits, +1.03 (+1.03 to +1.03): a difference." in shown
     assert "Flipped: 1 questions better under a, 9 better under b" in shown
     same = sparkctl("compare", base, base).stdout
     assert "no question was answered differently" in same
-    assert "Accuracy: +0.0 points (+0.0 to +0.0), McNemar p = 1.000: no evidence of a difference." in same
+    # None of twelve: 1.96 sqrt(2 / 14 / 14) to either side.
+    assert "Accuracy: +0.0 points (-19.8 to +19.8), McNemar's exact test p = 1.000: no evidence" in same
+
+
+def test_compare_refuses_questions_that_differ_under_the_same_ids(tmp_path):
+    paths = []
+    for policy, digest in (("base", "ab" * 32), ("spark", "cd" * 32)):
+        table = pq.read_table(answers_file(tmp_path, policy, [1, 0]))
+        paths.append(tmp_path / f"{policy}-made.parquet")
+        store.write_table(table, "answers", paths[-1], {"inputs": {"eval_questions": [digest]}})
+    refused(sparkctl("compare", *paths), "base and spark were asked different questions")
+    assert sparkctl("compare", paths[0], tmp_path / "spark.parquet").returncode == 0, "nothing says that they differ"
 
 
 def test_compare_is_the_same_for_the_same_seed(tmp_path):
     base, spark = answers_file(tmp_path, "base", [0, 1] * 20), answers_file(tmp_path, "spark", [1, 1, 0] * 13 + [1])
+    uneven = [["search"], ["calculator"]] * 10 + [["search"]] * 20
+    made = pq.read_table(spark)
+    pq.write_table(made.set_column(made.column_names.index("tools"), "tools", [uneven]), spark)
     runs = [sparkctl("compare", base, spark, "--seed", seed, "--resamples", 300, "--json").stdout for seed in (1, 1, 2)]
     assert runs[0] == runs[1]
-    assert json.loads(runs[0])["accuracy"]["difference_ci"] != json.loads(runs[2])["accuracy"]["difference_ci"]
+    one, two = (json.loads(run)["tool_entropy_bits"]["difference_ci"] for run in runs[1:])
+    assert one != two
 
 
 @pytest.mark.parametrize(

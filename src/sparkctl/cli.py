@@ -280,7 +280,7 @@ def compare_command(
     run: Run = "default",
     data: Data = Path("data"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of the bootstrap.")] = 10_000,
+    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of the bootstrap of entropy.")] = 2_000,
     as_json: Json = False,
 ) -> None:
     """Say whether two policies differ in accuracy or choice of tools, question by question."""

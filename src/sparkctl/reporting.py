@@ -15,6 +15,7 @@ from sparkctl.ids import digest
 from sparkctl.report import page
 from sparkctl.report.material import Material
 from sparkctl.report.panels import Findings
+from sparkctl.report.statistics import RESAMPLES, SEED
 from sparkctl.store import Store
 
 VERSION = 2
@@ -89,6 +90,6 @@ def _gathered(run: Store) -> Material:
 def _write_tables(found: Findings, folder: Path) -> None:
     """Every part as Parquet and as Markdown."""
     for panel in found.panels:
-        made_of = {"report": panel.name, "run": found.run.name}
+        made_of = {"report": panel.name, "run": found.run.name, "bootstrap": {"resamples": RESAMPLES, "seed": SEED}}
         stores.write_parquet(panel.table, folder / f"{panel.name}.parquet", made_of)
         stores.write_text(page.markdown(panel), folder / f"{panel.name}.md")

@@ -263,15 +263,17 @@ class Workbench:
 
     def compare(self, a: str, b: str, resamples: int, seed: int) -> Comparison:
         """Two policies, each named by its file of answers or as a policy of this run."""
-        one, two = self._answers(a), self._answers(b)
+        paths = [self._answers(named) for named in (a, b)]
+        one, two = (store.read_table(path, "answers") for path in paths)
+        asked = [(store.provenance(path) or {}).get("inputs", {}).get("eval_questions") for path in paths]
         names = [str(table["policy"][0]) for table in (one, two)]
         # Files of one policy under two settings bear one name: what was asked for then tells them apart.
-        return comparison.compare(one, two, (a, b) if names[0] == names[1] else (names[0], names[1]), resamples, seed)
+        told = (a, b) if names[0] == names[1] else (names[0], names[1])
+        return comparison.compare(one, two, told, resamples, seed, (asked[0], asked[1]))
 
-    def _answers(self, named: str) -> pa.Table:
-        if (path := Path(named)).suffix or path.is_file():
-            return store.read_table(path, "answers")
-        return self.table("answers", named)
+    def _answers(self, named: str) -> Path:
+        path = Path(named)
+        return path if path.suffix or path.is_file() else self.paths("answers", named)[0]
 
     def _make(self, graph: list[Node], again: Again = pipeline.never) -> list[Fate]:
         return self._maker(_tell, again).make(graph)

@@ -42,17 +42,17 @@ def test_a_comparison_by_hand():
     assert found.accuracy.only_a == [1]
     assert found.accuracy.only_b == list(range(2, 11))
     assert found.discordance == pytest.approx(0.5)
-    low, high = found.accuracy.difference_ci
-    # Change -1 (1 question), +1 (9), 0 (10): variance .34, standard error of the mean .130.
-    assert low == pytest.approx(0.4 - 1.96 * 0.130, abs=0.05)
-    assert high == pytest.approx(0.4 + 1.96 * 0.130, abs=0.05)
+    # Change -1 (1 question), +1 (9), 0 (10), and one more either way: mean 8 / 22, variance 12 / 22 - .3636^2 = .4132.
+    assert found.accuracy.difference_ci == pytest.approx((0.363636 - 0.268614, 0.363636 + 0.268614), abs=1e-6)
+    assert (found.averaged, found.test) == (False, "McNemar's exact test")
 
 
 def test_rows_are_paired_by_question_not_by_position():
     base, spark = answers("base", [1, 0, 1, 0, 0, 1]), answers("spark", [1, 0, 1, 0, 0, 1])
     found = compare(base, spark.take([5, 3, 0, 1, 4, 2]), NAMES, 100, 0)
     assert (found.accuracy.only_a, found.accuracy.only_b, found.accuracy.p) == ([], [], 1.0)
-    assert found.accuracy.difference_ci == (0.0, 0.0)
+    # None of six flipped, which says little: 1.96 sqrt(2 / 8 / 8) to either side.
+    assert found.accuracy.difference_ci == pytest.approx((-0.346476, 0.346476), abs=1e-6)
     assert not found.accuracy.evidence
     assert found.questions_for_one_point is None
 
@@ -86,6 +86,7 @@ def test_samples_are_averaged_within_their_question():
     assert (found.accuracy.only_a, found.accuracy.only_b) == ([1], [])
     # Question 1 differs by 1/2, question 2 not: mean square 1/8.
     assert found.discordance == pytest.approx(0.125)
+    assert (found.averaged, found.test) == (True, "exact sign test of the questions' averages")
 
 
 def test_entropy_differs_where_the_tools_do():
@@ -115,10 +116,28 @@ def test_the_interval_of_the_entropy_is_paired():
 
 
 def test_the_same_seed_gives_the_same_and_another_seed_another_interval():
-    base, spark = answers("base", [1, 0, 0, 1, 0] * 8), answers("spark", [0, 1, 0, 1, 1] * 8)
+    base = answers("base", [1] * 40)
+    spark = base.set_column(base.column_names.index("tools"), "tools", [[["search"], ["calculator"]] * 20])
     found = [compare(base, spark, NAMES, 200, seed) for seed in (0, 0, 1)]
     assert found[0] == found[1]
-    assert found[0].accuracy.difference_ci != found[2].accuracy.difference_ci
+    assert found[0].tool_entropy_bits.difference_ci != found[2].tool_entropy_bits.difference_ci
+
+
+def test_who_chose_nothing_is_not_compared_in_diversity():
+    """No choice is not the same choice every time: 0 bits would be a claim."""
+    idle, spark = answers("base", [1] * 40, tools=()), answers("spark", [1] * 40, tools=("search", "calculator"))
+    for a, b, bits in ((idle, spark, (None, 1.009017)), (spark, idle, (1.009017, None)), (idle, idle, (None, None))):
+        found = compare(a, b, NAMES, 100, 0).tool_entropy_bits
+        assert (found.difference, found.difference_ci, found.evidence) == (None, None, False)
+        assert (found.a, found.b) == pytest.approx(bits, abs=1e-6)
+
+
+def test_questions_that_are_known_to_differ_are_not_paired_by_their_ids():
+    base, spark = answers("base", [1, 0]), answers("spark", [1, 1])
+    with pytest.raises(SparkError, match="base and spark were asked different questions; evaluate both on one set"):
+        compare(base, spark, NAMES, asked=(["ab"], ["cd"]))
+    for asked in ((["ab"], ["ab"]), (None, ["cd"]), (["ab"], None)):
+        assert compare(base, spark, NAMES, asked=asked).accuracy.n == 2
 
 
 @pytest.mark.parametrize(

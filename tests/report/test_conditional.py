@@ -67,7 +67,7 @@ def test_the_figures_are_those_of_the_summary():
     rows = [answer(i, i % 3 > 0, [ACTIONS[i % 5]] * (i % 2)) for i in (4, 2, 7, 1, 9, 5)]
     counts = [counted(table(*rows), dict.fromkeys(range(10), "t"), ["t"])]
     summary = summarise(table(*rows))
-    assert measured("accuracy", counts).value == pytest.approx(summary.accuracy)
+    assert measured("accuracy", counts).value == pytest.approx(summary.accuracy.value)
     # Four actions, once each; the summary's entropy is corrected besides.
     assert measured("entropy_bits", counts).value == pytest.approx(2.0)
     assert measured("entropy_within_type_bits", counts).value == pytest.approx(2.0)

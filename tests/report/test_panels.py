@@ -50,7 +50,7 @@ def test_the_verdict_is_about_spark_and_says_what_is_not_ruled_out(found):
     diversity, accuracy, certainty = verdicts(found.run)
     assert diversity.answer == "Yes, it rose: +1.00 bits"
     assert accuracy.answer == "No evidence of a difference: -0.5 points"
-    assert "A loss of up to 1.5 points is not ruled out" in accuracy.because
+    assert "A loss of up to 2.2 points is not ruled out" in accuracy.because
     # d = .005 is taken as .01, of which 783 questions are needed (see test_statistics).
     assert certainty.answer == "Too few questions to see one point (n = 200)"
     assert "About 783 questions" in certainty.because

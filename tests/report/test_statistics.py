@@ -5,9 +5,12 @@ import pytest
 from scipy import stats
 
 from sparkctl.report.statistics import (
+    Estimate,
     effective_n,
     holm,
+    macro_average,
     mcnemar_exact,
+    paired_difference,
     percentile_interval,
     proportion,
     questions_needed,
@@ -39,6 +42,31 @@ def test_holm_by_hand():
     assert list(adjusted.values()) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
     assert holm({"a": 0.2}) == {"a": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "gained", "samples"),
+    [(50, 0.03, 0.02, 1), (50, 0.01, 0.01, 1), (50, 0.0, 0.1, 1), (700, 0.03, 0.02, 1), (50, 0.2, 0.1, 4)],
+)
+def test_the_interval_of_a_paired_difference_holds_the_truth(n, lost, gained, samples):
+    """A bootstrap of fifty questions, of which 3 % flip one way and 2 % the other, holds it in 76 %."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(1500):
+        flips = rng.multinomial(samples, [lost, gained, 1 - lost - gained], size=n)
+        found = paired_difference((flips[:, 1] - flips[:, 0]) / samples)
+        held += found.low <= gained - lost <= found.high
+        assert found.low <= found.value <= found.high
+        assert found.high > found.low
+    # Nominally 95 %; the standard error of a share of 1,500 is .006.
+    assert held / 1500 > 0.93
+
+
+def test_a_macro_average_by_hand():
+    parts = [Estimate(0.9, 0.8, 0.96), Estimate(0.5, 0.3, 0.58)]
+    found = macro_average(parts)
+    # Below sqrt(.1^2 + .2^2) / 2 = .111803, above sqrt(.06^2 + .08^2) / 2 = .05.
+    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.588197, 0.75), abs=1e-6)
+    assert macro_average(parts[:1]) == parts[0]
 
 
 def test_questions_needed_by_hand():

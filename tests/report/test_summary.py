@@ -28,12 +28,13 @@ def test_a_summary_by_hand():
         answer(4, False, [], answer=None, error="too long", steps=0),
     ]
     s = summarise(tables.from_rows("answers", rows))
-    assert (s.accuracy, s.n, s.extraction_failed, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
+    assert (s.accuracy.value, s.n, s.extraction_failed, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
     # Counts 2, 1, 1: 0.5 * 1 + 2 * 0.25 * 2 = 1.5 bits, and 2 / (8 ln 2) for three actions among four choices.
-    assert s.tool_entropy_bits == pytest.approx(1.860674)
-    assert (s.tool_share["search"], s.tool_share["cot"], s.tool_share["wikipedia"]) == (0.5, 0.25, 0.0)
-    assert s.accuracy_by_category == {"law": 0.0, "math": pytest.approx(2 / 3)}
-    assert s.accuracy_macro == pytest.approx(1 / 3)
+    assert s.tool_entropy_bits.value == pytest.approx(1.860674)
+    assert [s.tool_share[action].value for action in ("search", "cot", "wikipedia")] == [0.5, 0.25, 0.0]
+    assert {c: e.value for c, e in s.accuracy_by_category.items()} == {"law": 0.0, "math": pytest.approx(2 / 3)}
+    assert s.n_by_category == {"law": 1, "math": 3}
+    assert s.accuracy_macro.value == pytest.approx(1 / 3)
     assert s.steps_per_question == pytest.approx((2 + 3 + 2 + 0) / 4)
 
 
@@ -60,5 +61,24 @@ def test_several_samples_of_a_question_are_not_independent_answers():
     rows = [answer(q, q % 2 == 0, ["search"], sample_id=k) for q in range(1, 11) for k in range(4)]
     s = summarise(tables.from_rows("answers", rows))
     # Four times the same answer to ten questions: as sure as ten answers.
-    assert (s.accuracy, s.n) == (0.5, 40)
-    assert s.accuracy_ci == pytest.approx(wilson(5, 10))
+    assert (s.accuracy.value, s.n) == (0.5, 40)
+    assert (s.accuracy.low, s.accuracy.high) == pytest.approx(wilson(5, 10))
+    # So are their tools: forty times one tool, by ten questions.
+    assert (s.tool_share["search"].low, s.tool_share["search"].high) == pytest.approx(wilson(10, 10))
+
+
+def test_programs_get_values_and_intervals():
+    found = summarise(tables.from_rows("answers", [answer(1, True, ["search"]), answer(2, True, [])])).as_json()
+    assert (found["accuracy"], found["n"]) == (1.0, 2)
+    assert found["accuracy_ci"] == pytest.approx(wilson(2, 2))
+    assert found["accuracy_by_category"] == {"math": 1.0}
+    assert found["accuracy_by_category_ci"]["math"] == pytest.approx(wilson(2, 2))
+    assert (found["tool_entropy_bits"], found["tool_entropy_ci"]) == (0.0, [0.0, 0.0])
+    assert found["tool_share"]["search"] == 1.0
+
+
+def test_who_takes_no_tool_has_no_entropy():
+    found = summarise(tables.from_rows("answers", [answer(1, True, []), answer(2, False, [])]))
+    assert (found.tool_entropy_bits, found.tool_share) == (None, {})
+    assert found.shown()["entropy, bits"] == "no choices"
+    assert (found.as_json()["tool_entropy_bits"], found.as_json()["tool_entropy_ci"]) == (None, None)

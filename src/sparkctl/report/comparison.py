@@ -1,7 +1,9 @@
 """Two policies on the same questions: what differs in accuracy and in the choice of tools, and what may be chance.
 
 All differences are b less a. Accuracy is judged by McNemar's exact test over questions, per category after Holm's
-correction; entropy, for which there is no such test, by whether its bootstrap interval leaves out 0.
+correction; where a question has several samples, the same sign test says which policy did better on it on average.
+Intervals of accuracy are each for itself (`statistics.paired_difference`), not corrected for the number of categories.
+Entropy, for which there is no such test, is judged by whether its bootstrap interval leaves out 0.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -15,18 +17,19 @@ from sparkctl.errors import SparkError
 from sparkctl.report.entropy import entropy_difference, miller_madow_bits, tool_counts
 from sparkctl.report.statistics import (
     LEVEL,
+    RESAMPLES,
+    SEED,
     Interval,
     holm,
     mcnemar_exact,
-    percentile_interval,
+    paired_difference,
     questions_needed,
-    resampled_totals,
 )
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of both over `n` questions. Intervals are paired bootstraps over questions."""
+    """Accuracy of both over `n` questions."""
 
     n: int
     a: float
@@ -46,12 +49,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Entropy:
-    """Tool-choice entropy of both, in bits, as in `report.entropy`."""
+    """Tool-choice entropy of both, in bits, as in `report.entropy`; None of a policy that chose nothing."""
 
-    a: float
-    b: float
-    difference: float
-    difference_ci: Interval
+    a: float | None
+    b: float | None
+    difference: float | None
+    difference_ci: Interval | None
     evidence: bool
     """Whether the interval leaves out 0."""
 
@@ -67,14 +70,22 @@ class Comparison:
     tool_entropy_bits: Entropy
     discordance: float
     """Mean square of a question's difference; with one sample each, the share answered differently."""
+    averaged: bool
+    """Whether a question has several samples, so that its difference is one of averages."""
     questions_for_one_point: int | None
     """How many questions would show one point (`statistics.questions_needed`); None where nothing differs."""
     resamples: int
+    """Of the bootstrap of entropy."""
     seed: int
+
+    @property
+    def test(self) -> str:
+        """What the p-values are of."""
+        return "exact sign test of the questions' averages" if self.averaged else "McNemar's exact test"
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        return asdict(self)
+        return asdict(self) | {"test": self.test}
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,24 @@ class _Side:
     """(questions, actions)"""
 
 
-def compare(a: pa.Table, b: pa.Table, names: tuple[str, str], resamples: int, seed: int) -> Comparison:
-    """Two answers tables of one policy each; SparkError where they do not answer the same questions."""
+def compare(
+    a: pa.Table,
+    b: pa.Table,
+    names: tuple[str, str],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    asked: tuple[Any, Any] = (None, None),
+) -> Comparison:
+    """Two answers tables of one policy each; SparkError where they do not answer the same questions.
+
+    `asked`: what identifies the questions of each, where it is known; ids may coincide by chance.
+    """
+    if None not in asked and asked[0] != asked[1]:
+        raise SparkError(f"{names[0]} and {names[1]} were asked different questions; evaluate both on one set")
     one, two = _side(a, names[0]), _side(b, names[1])
     _check_same(one, two, names)
-    overall = _accuracy(one, two, np.ones(len(one.ids), bool), resamples, seed)
-    tested = {str(c): _accuracy(one, two, one.categories == c, resamples, seed) for c in np.unique(one.categories)}
+    overall = _accuracy(one, two, np.ones(len(one.ids), bool))
+    tested = {str(c): _accuracy(one, two, one.categories == c) for c in np.unique(one.categories)}
     corrected = holm({c: found.p for c, found in tested.items()})
     discordance = float(((two.right - one.right) ** 2).mean())
     return Comparison(
@@ -104,6 +127,7 @@ def compare(a: pa.Table, b: pa.Table, names: tuple[str, str], resamples: int, se
         categories={c: replace(f, p_holm=corrected[c], evidence=corrected[c] < LEVEL) for c, f in tested.items()},
         tool_entropy_bits=_entropy(one, two, resamples, seed),
         discordance=discordance,
+        averaged=len(a) > len(one.ids) or len(b) > len(two.ids),
         questions_for_one_point=questions_needed(discordance),
         resamples=resamples,
         seed=seed,
@@ -140,17 +164,17 @@ def _check_same(one: _Side, two: _Side, names: tuple[str, str]) -> None:
         )
 
 
-def _accuracy(one: _Side, two: _Side, rows: NDArray[np.bool_], resamples: int, seed: int) -> Accuracy:
+def _accuracy(one: _Side, two: _Side, rows: NDArray[np.bool_]) -> Accuracy:
     """The comparison on some of the questions, without correction for other tests."""
     change = (two.right - one.right)[rows]
     only_a, only_b = one.ids[rows][change < 0].tolist(), one.ids[rows][change > 0].tolist()
-    p = mcnemar_exact(len(only_a), len(only_b))
+    p, found = mcnemar_exact(len(only_a), len(only_b)), paired_difference(change)
     return Accuracy(
         n=len(change),
         a=float(one.right[rows].mean()),
         b=float(two.right[rows].mean()),
-        difference=float(change.mean()),
-        difference_ci=percentile_interval(resampled_totals(change[:, None], resamples, seed)[:, 0] / len(change)),
+        difference=found.value,
+        difference_ci=(found.low, found.high),
         p=p,
         p_holm=None,
         evidence=p < LEVEL,
@@ -160,6 +184,8 @@ def _accuracy(one: _Side, two: _Side, rows: NDArray[np.bool_], resamples: int, s
 
 
 def _entropy(one: _Side, two: _Side, resamples: int, seed: int) -> Entropy:
+    a, b = (float(miller_madow_bits(side.tools.sum(0))) if side.tools.any() else None for side in (one, two))
     change = entropy_difference(one.tools, two.tools, resamples, seed)
-    a, b = (float(miller_madow_bits(side.tools.sum(0))) for side in (one, two))
+    if change is None:
+        return Entropy(a, b, None, None, evidence=False)
     return Entropy(a, b, change.value, (change.low, change.high), evidence=not change.low <= 0 <= change.high)

@@ -65,9 +65,9 @@ def _entropy_row(of: str, group: str, part: tuple[Sequence[Any], Sequence[Any]])
     counts = tool_counts(*part)
     counts = counts[counts.sum(1) > 0]
     total = counts.sum(0)
-    if not total.sum():
-        return None
     found = entropy(counts)
+    if found is None:
+        return None
     low, high = (found.low, found.high) if len(counts) > 1 else (None, None)
     return {
         "of": of,

@@ -53,15 +53,20 @@ def chao_shen_bits(counts: Array) -> NDArray[np.float64]:
     return np.minimum(0.0 - (p * np.log2(p) / (1 - (1 - p) ** n)).sum(-1), MOST_BITS)
 
 
-def entropy(counts: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """Of all choices, with its interval; `counts` (questions, actions)."""
+def entropy(counts: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate | None:
+    """Of all choices, with its interval; `counts` (questions, actions). None where nothing was chosen."""
+    if not counts.sum():
+        return None
     value = float(miller_madow_bits(counts.sum(0)))
     drawn = miller_madow_bits(resampled_totals(counts.astype(float), resamples, seed))
     return Estimate(value, *percentile_interval(np.clip(about(value, drawn), 0, MOST_BITS)))
 
 
-def entropy_difference(one: Array, two: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """That of `two` less that of `one`, both (questions, actions): one draw of questions serves both."""
+def entropy_difference(one: Array, two: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate | None:
+    """That of `two` less that of `one`, both (questions, actions): one draw of questions serves both. None where either
+    chose nothing: who takes no tool has not chosen the same one every time."""
+    if not (one.sum() and two.sum()):
+        return None
     totals = resampled_totals(np.hstack([one, two]).astype(float), resamples, seed)
     drawn = miller_madow_bits(totals[:, one.shape[1] :]) - miller_madow_bits(totals[:, : one.shape[1]])
     value = float(miller_madow_bits(two.sum(0)) - miller_madow_bits(one.sum(0)))

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from sparkctl.errors import SparkError
 from sparkctl.report.comparison import Comparison, compare
-from sparkctl.report.statistics import RESAMPLES, SEED
 from sparkctl.report.summary import Summary, summarise
 
 BASE = "base"
@@ -77,11 +76,16 @@ class Material:
         found = {}
         for name in self.summaries:
             if name != BASE and BASE in answers:
+                asked = self._asked(BASE), self._asked(name)
                 try:
-                    found[name] = compare(answers[BASE], answers[name], (BASE, name), RESAMPLES, SEED)
+                    found[name] = compare(answers[BASE], answers[name], (BASE, name), asked=asked)
                 except SparkError:
                     continue  # the panel says that there is no comparison; the other figures stand
         return found
+
+    def _asked(self, policy: str) -> Any:
+        """What identifies the questions that a policy was asked, where the footer says it."""
+        return self.provenance.get(f"answers.{policy}", {}).get("inputs", {}).get("eval_questions")
 
     @property
     def main(self) -> str | None:

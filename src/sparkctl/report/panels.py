@@ -4,9 +4,9 @@ A part whose tables the run does not have is None. Tables are in plain units: sh
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,16 @@ from sparkctl.report.statistics import (
     RESAMPLES,
     SEED,
     Estimate,
-    percentile_interval,
     proportion,
-    resampled_totals,
     wilson,
 )
-from sparkctl.report.summary import right_and_asked
+from sparkctl.report.summary import percent, right_and_asked, tool_shares
 from sparkctl.report.verdict import in_words, verdicts
 
 Row = dict[str, Any]
+
+
+_DRAWN = f"{RESAMPLES:,} resamples of the questions, seed {SEED}"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def headline(run: Material) -> Panel | None:
         {
             "policy": name,
             "n": s.n,
-            **_interval("accuracy", s.accuracy, s.accuracy_ci),
-            **_interval("entropy_bits", s.tool_entropy_bits, s.tool_entropy_ci),
+            **as_row("accuracy", s.accuracy),
+            **as_row("accuracy_macro", s.accuracy_macro),
+            **as_row("entropy_bits", s.tool_entropy_bits),
             "no_answer": s.extraction_failed,
             "failed_calls": s.failed_calls,
             "errors": s.errors,
@@ -97,14 +99,21 @@ def headline(run: Material) -> Panel | None:
         for name, s in run.summaries.items()
     ]
     shown = tuple(
-        {"policy": name, **s.shown(), "against base": _words(run.comparisons.get(name))}
+        {
+            "policy": name,
+            **s.shown(),
+            "macro average, %": percent(s.accuracy_macro),
+            "against base": _words(run.comparisons.get(name)),
+        }
         for name, s in run.summaries.items()
     )
 
     def draw(prefix: str) -> list[Chart]:
         by = {
-            "accuracy": {name: {name: (s.accuracy, *s.accuracy_ci)} for name, s in run.summaries.items()},
-            "entropy": {name: {name: (s.tool_entropy_bits, *s.tool_entropy_ci)} for name, s in run.summaries.items()},
+            "accuracy": {name: {name: astuple(s.accuracy)} for name, s in run.summaries.items()},
+            "entropy": {
+                name: {name: astuple(s.tool_entropy_bits)} for name, s in run.summaries.items() if s.tool_entropy_bits
+            },
         }
         labels = {"accuracy": "accuracy on unseen questions", "entropy": "entropy of tool choice, bits"}
         return [
@@ -114,12 +123,15 @@ def headline(run: Material) -> Panel | None:
                 + "; ".join(f"{name} {_shown(points[name], kind == 'accuracy')}" for name, points in series.items()),
             )
             for kind, series in by.items()
+            if series
         ]
 
     explains = (
         "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
-        "has several samples with their effective number; bootstrap over questions for entropy, which is corrected "
-        "for small samples after Miller and Madow. An answer that is missing or cannot be read counts as wrong. Differences are paired by question."
+        "has several samples with their effective number; the macro average, in which every category weighs the same, has "
+        "that which theirs give it (Zou & Donner). Entropy is corrected for small samples after Miller and Madow; "
+        f"bootstrap, {_DRAWN}. An answer that is missing or cannot be read counts as wrong. Differences are paired by "
+        "question; their intervals are those of Bonett & Price for accuracy and the bootstrap's for entropy."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
 
@@ -140,7 +152,8 @@ def categories(run: Material) -> Panel | None:
 
     explains = (
         "95 % Wilson intervals, with the effective number of answers where a question has several samples. p: McNemar's "
-        "exact test against the base, after Holm's correction over the categories."
+        "exact test against the base, after Holm's correction over the categories; the interval of a change is for itself, "
+        "not corrected."
     )
     return Panel("categories", "Accuracy by category", explains, _table(rows), draw)
 
@@ -159,7 +172,9 @@ def _category_rows(run: Material, policy: str) -> Iterator[Row]:
             "category": category,
             "n": len(pairs),
             **as_row("accuracy", right),
-            "accuracy_change": tested.difference if tested else None,
+            **_interval(
+                "accuracy_change", *((tested.difference, tested.difference_ci) if tested else (None, (None, None)))
+            ),
             "p_holm": tested.p_holm if tested else None,
         }
 
@@ -179,7 +194,8 @@ def tool_mix(run: Material) -> Panel | None:
         return [Chart(svg, f"Share of each action with 95 % intervals. {says}.")]
 
     explains = (
-        "Share of each action among the choices; the cot that gives the answer is left out. Bootstrap over questions."
+        "Share of each action among the choices; the cot that gives the answer is left out. 95 % intervals: Wilson's, with "
+        "the effective number of choices, as those on one question resemble one another."
     )
     return Panel("tool_mix", "Tool mix", explains, _table(rows), draw)
 
@@ -187,15 +203,13 @@ def tool_mix(run: Material) -> Panel | None:
 def _mix_rows(run: Material, policy: str) -> Iterator[Row]:
     answers = run.parts("answers")[policy]
     counts = tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist())
-    total = counts.sum(0)
-    if not total.sum():
-        return
-    totals = resampled_totals(counts.astype(float), RESAMPLES, SEED)
-    shares = totals / np.maximum(totals.sum(1, keepdims=True), 1)
-    for i, action in enumerate(ACTIONS):
-        share = float(total[i] / total.sum())
-        interval = percentile_interval(shares[:, i])
-        yield {"policy": policy, "action": action, "count": int(total[i]), **_interval("share", share, interval)}
+    for action, share in tool_shares(counts).items():
+        yield {
+            "policy": policy,
+            "action": action,
+            "count": int(counts[:, ACTIONS.index(action)].sum()),
+            **as_row("share", share),
+        }
 
 
 def tool_mix_by_step(run: Material) -> Panel | None:
@@ -212,18 +226,20 @@ def tool_mix_by_step(run: Material) -> Panel | None:
         ]
 
     explains = (
-        "Which action is taken first, second and so on, the answering cot left out. Each column adds up to 100 %."
+        "Which action is taken first, second and so on, the answering cot left out. Each column adds up to 100 %. 95 % "
+        "intervals as for the tool mix."
     )
     return Panel("tool_mix_by_step", "Tool mix by step", explains, _table(rows), draw)
 
 
 def _step_rows(run: Material, policy: str) -> Iterator[Row]:
-    taken = run.parts("answers")[policy]["tools"].to_pylist()
+    answers = run.parts("answers")[policy]
+    taken, questions = answers["tools"].to_pylist(), answers["question_id"].to_pylist()
     for step in range(max(map(len, taken), default=0)):
-        counts = Counter(tools[step] for tools in taken if len(tools) > step)
-        for action in ACTIONS:
-            row = {"policy": policy, "step": step + 1, "action": action, "count": counts[action]}
-            yield row | {"share": counts[action] / counts.total()}
+        counts = tool_counts([tools[step : step + 1] for tools in taken], questions)
+        for action, share in tool_shares(counts).items():
+            row = {"policy": policy, "step": step + 1, "action": action}
+            yield row | {"count": int(counts[:, ACTIONS.index(action)].sum()), **as_row("share", share)}
 
 
 def _step_chart(name: str, policy: str, rows: Sequence[Row]) -> Chart:
@@ -318,8 +334,6 @@ def _reward_rows(policy: str, credit: Sequence[Row]) -> Iterator[Row]:
 
 
 # ---- diversity and effort ---------------------------------------------------------------------------------------------
-
-_DRAWN = f"{RESAMPLES:,} resamples of the questions, seed {SEED}"
 
 
 def diversity(run: Material) -> Panel | None:
@@ -661,7 +675,7 @@ def _against_base(found: Comparison | None) -> Row:
     return {
         **_interval("accuracy_change", accuracy.difference, accuracy.difference_ci),
         "accuracy_p": accuracy.p,
-        **_interval("entropy_change_bits", entropy.difference, entropy.difference_ci),
+        **_interval("entropy_change_bits", entropy.difference, entropy.difference_ci or (None, None)),
         "in_words": in_words(found),
     }
 
@@ -670,7 +684,8 @@ def _words(found: Comparison | None) -> str:
     if found is None:
         return ""
     accuracy, entropy = found.accuracy, found.tool_entropy_bits
-    return f"{accuracy.difference * 100:+.1f} points, {entropy.difference:+.2f} bits; {in_words(found)}"
+    bits = "" if entropy.difference is None else f", {entropy.difference:+.2f} bits"
+    return f"{accuracy.difference * 100:+.1f} points{bits}; {in_words(found)}"
 
 
 def _mean(rows: Sequence[Row], name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What several samples of a question are worth: pass@k and the majority vote, with bootstrap intervals over questions. Pure."""
+"""What several samples of a question are worth: pass@k and the majority vote, with Wilson's intervals. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 import pyarrow as pa
 
-from sparkctl.report.statistics import Estimate, ratio
+from sparkctl.report.statistics import Estimate, proportion
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
@@ -36,9 +36,11 @@ def passing(answers: pa.Table) -> dict[str, Estimate]:
     if n < 2:
         return {}
     ks = [*(2**i for i in range(n.bit_length()) if 2**i < n), n]
-    scores = {f"pass@{k}": [pass_at_k(len(of), sum(r for _, r in of), k) for of in given.values()] for k in ks}
-    scores["majority_vote"] = [_voted_right(of) for of in given.values()]
-    found = {name: ratio(np.array(values), np.ones(len(values))) for name, values in scores.items()}
+    once = np.ones(len(given))
+    passed = {k: np.array([pass_at_k(len(of), sum(r for _, r in of), k) for of in given.values()]) for k in ks}
+    # A question's samples hold n // k draws of k: for k = 1 the interval is that of accuracy, for k = n of one yes or no.
+    found = {f"pass@{k}": proportion(passed[k] * (n // k), once * (n // k)) for k in ks}
+    found["majority_vote"] = proportion(np.array([_voted_right(of) for of in given.values()]), once)
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 

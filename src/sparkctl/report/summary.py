@@ -10,24 +10,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from sparkctl.episode import ACTIONS, parse_turn, read_answer
 from sparkctl.report.entropy import entropy, tool_counts
-from sparkctl.report.statistics import Interval, proportion
+from sparkctl.report.statistics import Array, Estimate, macro_average, proportion
 
 
 @dataclass(frozen=True)
 class Summary:
     """One policy's evaluation."""
 
-    accuracy: float
-    accuracy_ci: Interval
-    tool_entropy_bits: float
-    tool_entropy_ci: Interval
     n: int
-    accuracy_macro: float
+    accuracy: Estimate
+    """The micro average: of all answers."""
+    accuracy_macro: Estimate
     """Mean of the categories' accuracies."""
+    tool_entropy_bits: Estimate | None
+    """None where no action was chosen."""
     extraction_failed: int
     """Answers that were not given or could not be read, failed calls included; they count as wrong."""
     named_no_option: int
@@ -35,51 +34,78 @@ class Summary:
     errors: int
     failed_calls: int
     steps_per_question: float
-    tool_share: dict[str, float]
+    tool_share: dict[str, Estimate]
     """Action -> share of the choices; empty where none was made."""
-    accuracy_by_category: dict[str, float]
+    accuracy_by_category: dict[str, Estimate]
+    n_by_category: dict[str, int]
 
     def shown(self) -> dict[str, str]:
         """The headline's cells for people: column -> text."""
-        (low, high), (least, most) = self.accuracy_ci, self.tool_entropy_ci
+        bits = self.tool_entropy_bits
         return {
-            "accuracy, %": f"{self.accuracy * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})",
-            "entropy, bits": f"{self.tool_entropy_bits:.2f} ({least:.2f}-{most:.2f})",
+            "accuracy, %": percent(self.accuracy),
+            "entropy, bits": f"{bits.value:.2f} ({bits.low:.2f}-{bits.high:.2f})" if bits else "no choices",
             "no answer": str(self.extraction_failed),
             "steps": f"{self.steps_per_question:.2f}",
             "n": str(self.n),
         }
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        """For programs: an estimate is its value, and `..._ci` its interval."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            parts = value if isinstance(value, dict) else {"": value}
+            if not any(isinstance(part, Estimate) for part in parts.values()) and name != "tool_entropy_bits":
+                found[name] = value
+                continue
+            values = {k: e and e.value for k, e in parts.items()}
+            intervals = {k: e and [e.low, e.high] for k, e in parts.items()}
+            ends = name.removesuffix("_bits") + "_ci"
+            found |= (
+                {name: values, ends: intervals} if isinstance(value, dict) else {name: values[""], ends: intervals[""]}
+            )
+        return found
+
+
+def percent(share: Estimate, digits: int = 1) -> str:
+    """A share with its interval, in per cent."""
+    return f"{share.value * 100:.{digits}f} ({share.low * 100:.{digits}f}-{share.high * 100:.{digits}f})"
 
 
 def summarise(answers: pa.Table) -> Summary:
     """The summary of an answers table of one policy."""
     correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
-    questions = answers["question_id"].to_pylist()
-    right = proportion(*right_and_asked(questions, correct))
-    assert right is not None, "a table of answers has rows"
-    counts = tool_counts(answers["tools"].to_pylist(), questions)
-    choice, total = entropy(counts), counts.sum(0)
+    questions = answers["question_id"].to_numpy()
+    counts = tool_counts(answers["tools"].to_pylist(), questions.tolist())
     categories = np.array(answers["category"].to_pylist())
-    by_category = {str(c): float(correct[categories == c].mean()) for c in sorted(set(categories))}
+    of = {str(category): categories == category for category in np.unique(categories)}
+    by_category = {category: _accuracy(questions[rows], correct[rows]) for category, rows in of.items()}
     return Summary(
-        accuracy=right.value,
-        accuracy_ci=(right.low, right.high),
-        tool_entropy_bits=choice.value,
-        tool_entropy_ci=(choice.low, choice.high),
         n=len(correct),
-        accuracy_macro=float(np.mean(list(by_category.values()))),
+        accuracy=_accuracy(questions, correct),
+        accuracy_macro=macro_average(list(by_category.values())),
+        tool_entropy_bits=entropy(counts),
         extraction_failed=answers["answer"].null_count,
         named_no_option=sum(_names_no_option(row) for row in answers.to_pylist()),
         errors=len(answers) - answers["error"].null_count,
         failed_calls=sum(answers["failed_calls"].to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),
-        tool_share={a: float(c / total.sum()) for a, c in zip(ACTIONS, total, strict=True)} if total.sum() else {},
+        tool_share=tool_shares(counts),
         accuracy_by_category=by_category,
+        n_by_category={category: int(rows.sum()) for category, rows in of.items()},
     )
+
+
+def tool_shares(counts: Array) -> dict[str, Estimate]:
+    """Action -> its share of the choices, (questions, actions); empty where none was made."""
+    shares = {action: proportion(taken, counts.sum(1)) for action, taken in zip(ACTIONS, counts.T, strict=True)}
+    return {action: share for action, share in shares.items() if share is not None}
+
+
+def _accuracy(questions: Array, correct: Array) -> Estimate:
+    found = proportion(*right_and_asked(questions, correct))
+    assert found is not None, "a table of answers has rows"
+    return found
 
 
 def _names_no_option(row: Mapping[str, Any]) -> bool:
@@ -88,7 +114,7 @@ def _names_no_option(row: Mapping[str, Any]) -> bool:
     return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
 
 
-def right_and_asked(questions: Sequence[int], correct: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+def right_and_asked(questions: Array | Sequence[int], correct: Array) -> tuple[Array, Array]:
     """By question: how many of its answers are right, and how many there are."""
     row = np.unique(questions, return_inverse=True)[1]
     return np.bincount(row, correct), np.bincount(row)

@@ -1,6 +1,6 @@
 """What a run says in the terminal: the headline table, the tool mix, the time per stage, where the files are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -8,12 +8,12 @@ from rich.table import Column, Table
 
 from sparkctl.episode import ACTIONS
 from sparkctl.report import verdict
-from sparkctl.report.comparison import Comparison
+from sparkctl.report.comparison import Comparison, Entropy
 from sparkctl.report.material import Material
 from sparkctl.report.reliability import Reliability
 from sparkctl.report.scorecard import Scorecard
-from sparkctl.report.statistics import POINT, Interval
-from sparkctl.report.summary import Summary
+from sparkctl.report.statistics import POINT, Estimate, Interval
+from sparkctl.report.summary import Summary, percent
 
 NANO_SAYS = (
     "nano shows that the method works as described, on a policy of under 1 M parameters and generated questions. "
@@ -62,26 +62,36 @@ def findings(console: Console, found: Sequence[tuple[str, bool | None, str, str]
 def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Share of each action among the choices, per policy."""
     rows = {action: [s.tool_share.get(action) for s in summaries.values()] for action in ACTIONS}
-    _shares(console, "Tool mix (share of choices, the answering cot left out)", "action", list(summaries), rows)
+    _shares(console, "Tool mix, % of choices without the answering cot (95 % intervals)", "action", summaries, rows)
 
 
 def categories(console: Console, summaries: Mapping[str, Summary]) -> None:
-    """Accuracy per category and policy."""
-    names = sorted({c for s in summaries.values() for c in s.accuracy_by_category})
-    rows = {name: [s.accuracy_by_category.get(name) for s in summaries.values()] for name in names}
-    _shares(console, "Accuracy by category", "category", list(summaries), rows)
+    """Accuracy per category and policy, and the averages."""
+    counts = {name: n for s in summaries.values() for name, n in s.n_by_category.items()}
+    rows = {name: [s.accuracy_by_category.get(name) for s in summaries.values()] for name in sorted(counts)}
+    rows |= {
+        "micro average": [s.accuracy for s in summaries.values()],
+        "macro average": [s.accuracy_macro for s in summaries.values()],
+    }
+    counts["micro average"] = sum(counts.values())
+    _shares(console, "Accuracy by category, % (95 % intervals)", "category", summaries, rows, counts)
 
 
 def _shares(
-    console: Console, title: str, first: str, policies: Sequence[str], rows: Mapping[str, Sequence[float | None]]
+    console: Console,
+    title: str,
+    first: str,
+    policies: Iterable[str],
+    rows: Mapping[str, Sequence[Estimate | None]],
+    counts: Mapping[str, int] | None = None,
 ) -> None:
-    """A table of percentages, one column per policy."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for name in policies:
+    """A table of percentages, one column per policy; with four it fits 80 columns."""
+    table = Table(first, title=title, title_justify="left", padding=(0, 0, 0, 1))
+    for name in [*(["n"] if counts else []), *policies]:
         table.add_column(name, justify="right")
     for name, shares in rows.items():
-        table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares))
+        n = [str(counts.get(name, ""))] if counts else []
+        table.add_row(name, *n, *("" if share is None else percent(share, 0) for share in shares))
     console.print(table)
 
 
@@ -183,25 +193,35 @@ def comparison(console: Console, found: Comparison) -> None:
 def _conclusions(found: Comparison) -> list[str]:
     accuracy, entropy = found.accuracy, found.tool_entropy_bits
     differing = [name for name, part in found.categories.items() if part.evidence]
-    low, high = entropy.difference_ci
     return [
-        f"Accuracy: {_signed(accuracy.difference)} points ({_range(accuracy.difference_ci)}), McNemar p = {accuracy.p:.3f}: "
-        f"{_verdict(accuracy.evidence)}.",
+        f"Accuracy: {_signed(accuracy.difference)} points ({_range(accuracy.difference_ci)}), {found.test} p = "
+        f"{accuracy.p:.3f}: {_verdict(accuracy.evidence)}.",
         f"Categories: {_verdict(bool(differing))}{' in ' + ', '.join(differing) if differing else ' in any'}.",
-        f"Tool-choice entropy: {entropy.a:.2f} and {entropy.b:.2f} bits, {entropy.difference:+.2f} ({low:+.2f} to {high:+.2f}): "
-        f"{_verdict(entropy.evidence)}.",
+        f"Tool-choice entropy: {_bits(entropy)}",
         f"Flipped: {len(accuracy.only_a)} questions better under a, {len(accuracy.only_b)} better under b (ids in --json).",
         _size(found),
+        f"Intervals of accuracy: Bonett & Price, each for itself; p (Holm) allows for {len(found.categories)} categories. Of "
+        f"entropy: bootstrap over questions, {found.resamples:,} resamples, seed {found.seed}.",
     ]
+
+
+def _bits(entropy: Entropy) -> str:
+    if entropy.difference is None or entropy.difference_ci is None:
+        said = ("no choices" if bits is None else f"{bits:.2f} bits" for bits in (entropy.a, entropy.b))
+        return f"{' and '.join(said)}, so that they cannot be compared."
+    low, high = entropy.difference_ci
+    change = f"{entropy.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"{entropy.a:.2f} and {entropy.b:.2f} bits, {change}: {_verdict(entropy.evidence)}."
 
 
 def _size(found: Comparison) -> str:
     needed, d = found.questions_for_one_point, found.discordance
     if needed is None:
         return "How many questions would show one point cannot be said: no question was answered differently."
+    of = "the mean square of a question's difference" if found.averaged else "of the questions answered differently"
     return (
-        f"To see one point (power 80 %, level 5 %) takes about {needed:,} questions; here were {found.accuracy.n:,}. "
-        f"n = (1.96 sqrt(d) + 0.84 sqrt(d - {POINT}^2))^2 / {POINT}^2, with d = {d:.3f} of the questions answered differently."
+        f"To see one point (power about 80 %, level 5 %) takes about {needed:,} questions; here were {found.accuracy.n:,}. "
+        f"n = (1.96 sqrt(d) + 0.84 sqrt(d - {POINT}^2))^2 / {POINT}^2, with d = {d:.3f} {of}."
     )
 
 

@@ -40,15 +40,23 @@ def no_verdict(run: Material) -> str:
 
 def in_words(found: Comparison) -> str:
     """The comparison of a policy with the base, in one cell of a table."""
-    return f"diversity: {_change(found.tool_entropy_bits.difference, found.tool_entropy_bits.evidence)}; accuracy: {_change(found.accuracy.difference, found.accuracy.evidence)}"
+    accuracy, entropy = found.accuracy, found.tool_entropy_bits
+    diversity = "cannot be told" if entropy.difference is None else _change(entropy.difference, entropy.evidence)
+    return f"diversity: {diversity}; accuracy: {_change(accuracy.difference, accuracy.evidence)}"
 
 
 def _diversity(found: Comparison) -> Verdict:
     entropy = found.tool_entropy_bits
+    asked = "Did tool choice grow more diverse?"
+    if entropy.difference is None or entropy.difference_ci is None:
+        idle = " and ".join(name for name, bits in ((found.a, entropy.a), (found.b, entropy.b)) if bits is None)
+        return Verdict(
+            asked, "It cannot be told", f"{idle} took no action but the one that answers: there was no choice."
+        )
     changed = "Yes, it rose" if entropy.difference > 0 else "No, it fell"
     answer = changed if entropy.evidence else _NO_EVIDENCE
     return Verdict(
-        "Did tool choice grow more diverse?",
+        asked,
         f"{answer}: {entropy.difference:+.2f} bits",
         f"Entropy of the tools chosen: {entropy.a:.2f} bits under {found.a}, {entropy.b:.2f} under {found.b}, of at most "
         f"{math.log2(len(ACTIONS)):.2f}. 95 % interval of the difference: {_range(entropy.difference_ci)}.",
@@ -65,7 +73,7 @@ def _accuracy(found: Comparison) -> Verdict:
         "Did accuracy hold?",
         f"{answer}: {accuracy.difference * 100:+.1f} points",
         f"{accuracy.a * 100:.1f} % right under {found.a}, {accuracy.b * 100:.1f} % under {found.b}. 95 % interval of the "
-        f"difference: {_range((low * 100, accuracy.difference_ci[1] * 100), 1)}. {lost}McNemar's exact test: p = {accuracy.p:.3f}.",
+        f"difference: {_range((low * 100, accuracy.difference_ci[1] * 100), 1)}. {lost}{found.test[0].upper()}{found.test[1:]}: p = {accuracy.p:.3f}.",
     )
 
 
@@ -74,14 +82,15 @@ def _certainty(found: Comparison) -> Verdict:
     enough = needed is not None and needed <= found.accuracy.n
     answer = f"{'Enough' if enough else 'Too few'} questions to see one point" if needed else "It cannot be said"
     size = (
-        f"About {needed:,} questions would show a difference of one point in accuracy (power 80 %, level 5 %)"
+        f"About {needed:,} questions would show a difference of one point in accuracy (power about 80 %, level 5 %)"
         if needed
         else "No question was answered differently, so how many would show one point is unknown"
     )
     return Verdict(
         "How sure is that?",
         f"{answer} (n = {found.accuracy.n:,})",
-        f"{size}. Both policies were asked the same questions; intervals are over questions ({found.resamples:,} resamples). "
+        f"{size}. Both policies were asked the same questions; intervals are over questions (entropy: bootstrap, {found.resamples:,} resamples, seed "
+        f"{found.seed}). "
         "They leave out that another training run may end elsewhere: this is one.",
     )
 
