@@ -67,6 +67,22 @@ def test_a_folder_beside_trained_policies_is_no_policy_to_train(bench, fakes, tm
     assert evaluated[1].startswith("eval.spark-")
 
 
+def test_vllm_is_opened_with_room_for_the_largest_adapter(bench, tmp_path):
+    """For the base as well: else it would be opened a second time for the first adapter."""
+    folder = save_adapter(tmp_path / "one", 1, rank=24)
+    by_vllm = ("eval.engine=vllm",)
+
+    def room(*policies, sets=by_vllm):
+        graph = bench(*policies, sets=sets).graph
+        return {node.settings.vllm.lora_rank for node in graph if node.name.startswith("eval.")}
+
+    assert room("base") == {0}
+    assert room("base", folder) == {24}
+    assert room("base", "spark", folder, sets=(*by_vllm, "train.variant.spark.lora_r=32")) == {32}
+    keys = [bench("base", sets=by_vllm).graph[-1], bench(folder, "base", sets=by_vllm).graph[-1]]
+    assert keys[0].settings.identity() == keys[1].settings.identity(), "how vLLM is opened decides no answer"
+
+
 def test_the_bytes_of_the_examples_decide_the_key(bench, fakes, tmp_path):
     rows = [question(i, cot_content=f"it is {i}") for i in range(100, 128)]
     file = tmp_path / "examples.parquet"

@@ -19,6 +19,7 @@ class Vllm(Settings):
             "max_num_seqs",
             "prefix_caching",
             "eager",
+            "lora_rank",
         }
     )
 
@@ -38,6 +39,9 @@ class Vllm(Settings):
     """Run what prompts have in common once: the nine candidates of a state share nearly all."""
     eager: bool = False
     """Compile nothing: starts faster, runs slower."""
+    lora_rank: int = Field(0, ge=0)
+    """Rank of the largest adapter that room is made for when the model is opened. The pipeline sets it for `eval`; an
+    adapter that is larger has the model opened anew."""
 
 
 class Served(Settings):

@@ -87,10 +87,10 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
-    trained = [name for name, folder in s.policies.items() if name != BASE and folder is None]
-    graph += [_reference_node(s, rounds)] if trained else []
-    graph += [_train_node(s, name, rounds) for name in trained]
-    return graph + [_eval_node(s, name, folder) for name, folder in s.policies.items()]
+    trained = [_train_node(s, name, rounds) for name, folder in s.policies.items() if name != BASE and folder is None]
+    graph += [_reference_node(s, rounds), *trained] if trained else []
+    ranks = [node.settings.lora_r for node in trained]  # type: ignore[attr-defined]
+    return graph + [_eval_node(s, name, folder, ranks) for name, folder in s.policies.items()]
 
 
 _SHARED = {"policy": "synth.policy", "dtype": "synth.dtype", "prompt": "synth.md", "name": "the variant's name"}
@@ -280,9 +280,13 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     )
 
 
-def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
+def _eval_node(s: _Sections, name: str, folder: Path | None, ranks: Sequence[int]) -> Node:
+    """`ranks`: of the adapters that are trained for the recipe's policies."""
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
+    if values.get("engine") == "vllm":  # opened for the base, it would be opened again for the first adapter
+        laid = (models.adapter_rank(folder) for folder in s.policies.values() if folder)
+        values["vllm"] = {"lora_rank": max([*laid, *ranks], default=0)} | values.get("vllm", {})
     settings = checked(eval_stage.Eval, values, "eval")
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}

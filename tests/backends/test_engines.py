@@ -188,15 +188,16 @@ def test_no_requests_no_replies(engine):
 
 @needs_vllm
 @pytest.mark.slow
-def test_vllm_lays_adapters_over_one_model(tmp_path, plain):
-    """Two adapters and the base in turn: log-probs are those of peft, and the base is the base again. The larger comes
-    first: vLLM is opened once."""
+def test_vllm_lays_adapters_over_one_model(tmp_path, plain, monkeypatch):
+    """The base, two adapters and the base again: log-probs are those of peft, and vLLM is opened once."""
     from sparkctl.backends.vllm_engine import VllmEngine
 
-    engine = VllmEngine("nano", options=Vllm(eager=True, cpu_cache_gib=1))
+    engine = VllmEngine("nano", options=Vllm(eager=True, cpu_cache_gib=1, lora_rank=24))
+    opened, open_vllm = [], engine._open
+    monkeypatch.setattr(engine, "_open", lambda: opened.append(1) or open_vllm())
     folders = [save_adapter(tmp_path / "one", 1, rank=24), save_adapter(tmp_path / "two", 2)]
     asked = fork(STATES[2])
-    for folder in [*folders, None]:
+    for folder in [None, *folders, None]:
         model = models.open_model("nano", "float32", "cpu")
         model = models.with_adapter(model, folder) if folder else model
         for completion in engine([asked], adapter=folder)[0].body["completions"]:
@@ -204,6 +205,7 @@ def test_vllm_lays_adapters_over_one_model(tmp_path, plain):
             expected = scored(model, prompt_ids(plain[1], asked), ids)[range(len(ids)), ids].tolist()
             assert completion["logprobs"] == pytest.approx(expected, abs=TOLERANCE)
     engine.close()
+    assert len(opened) == 1
 
 
 @needs_vllm

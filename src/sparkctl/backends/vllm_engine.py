@@ -104,7 +104,7 @@ class VllmEngine:
         rank = models.adapter_rank(adapter) if adapter else 0
         if self._llm is None or rank > self._rank:
             self.close()
-            self._rank = _room(rank) if adapter else 0
+            self._rank = _room(max(rank, self.options.lora_rank))
             with warnings.catch_warnings():
                 # What libraries under vLLM will drop some day is no news to who asks a policy.
                 warnings.simplefilter("ignore")
@@ -179,6 +179,8 @@ _RANKS = (16, 32, 64, 128, 256, 320, 512)
 
 
 def _room(rank: int) -> int:
+    if not rank:
+        return 0
     room = next((r for r in _RANKS if r >= rank), None)
     if room is None:
         raise SparkError(
