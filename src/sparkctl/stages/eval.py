@@ -21,10 +21,8 @@ from sparkctl.engines import Asked
 from sparkctl.episode import (
     COT,
     COT_OBSERVATION,
-    LETTERS,
     STOPS,
     THOUGHT,
-    Matched,
     State,
     Step,
     Turn,
@@ -34,6 +32,7 @@ from sparkctl.episode import (
 )
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
+from sparkctl.reading import Reading
 from sparkctl.rollouts import Rollout
 from sparkctl.shots import chosen, shots_of
 from sparkctl.stage import Context, Inputs, Outputs, Stage
@@ -96,7 +95,7 @@ class _Run:
     """None where a reply is from before prompts were counted."""
     output: str = ""
     answered: bool = False
-    matched: Matched | None = None
+    reading: Reading | None = None
     error: str | None = None
 
     @property
@@ -162,7 +161,7 @@ def _take(run: _Run, reply: Reply) -> Turn | None:
     asked = reply.body.get("prompt_tokens")
     run.prompt_tokens = None if asked is None or run.prompt_tokens is None else run.prompt_tokens + asked
     turn = parse_turn(run.output)
-    written, run.matched = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
+    written, run.reading = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
     run.answered = written is not None
     return None if run.answered else turn
 
@@ -199,9 +198,9 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "prompt_tokens": run.prompt_tokens,
         "cost_usd": _cost(run, settings.usd_per_million_tokens),
         "output": run.output,
-        "answer": LETTERS[run.matched.option] if run.matched else None,
-        "extracted_by": run.matched.by if run.matched else None,
-        "is_correct": rollouts.is_correct(question, run.matched),
+        "answer": run.reading.letter if run.reading else None,
+        "extracted_by": run.reading.by if run.reading else None,
+        "is_correct": rollouts.is_correct(question, run.reading),
         "error": run.error,
     }
 
