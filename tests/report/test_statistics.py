@@ -5,8 +5,10 @@ import pytest
 from scipy import stats
 
 from sparkctl.report.statistics import (
+    Estimate,
     effective_n,
     holm,
+    macro_average,
     mcnemar_exact,
     percentile_interval,
     proportion,
@@ -112,3 +114,11 @@ def test_the_interval_for_effective_answers_covers_what_the_naive_one_does_not()
     # Standard error of a share of 2,000 near .95: .005.
     assert hits / n == pytest.approx(0.95, abs=0.02)
     assert naive / n < 0.85
+
+
+def test_the_interval_of_a_macro_average_by_hand():
+    found = macro_average([Estimate(0.5, 0.3, 0.8), Estimate(0.9, 0.5, 0.95)])
+    # Below sqrt(.2^2 + .4^2) / 2, above sqrt(.3^2 + .05^2) / 2.
+    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.4763932, 0.8520690))
+    alone = macro_average([Estimate(0.9, 0.5, 0.95)])
+    assert (alone.value, alone.low, alone.high) == pytest.approx((0.9, 0.5, 0.95))

@@ -5,7 +5,7 @@ what they do differently. Several samples of a question are averaged first: they
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -115,6 +115,18 @@ def proportion(right: NDArray[Any], asked: NDArray[Any]) -> Estimate | None:
         return None
     share, n = float(right.sum() / asked.sum()), effective_n(right, asked)
     return Estimate(share, *wilson(share * n, n))
+
+
+def macro_average(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of independent figures, such as the accuracies of categories, with an interval from theirs.
+
+    MOVER (Zou & Donner 2008): each limit lies as far from the mean as the root of the summed squares of the parts'
+    distances to theirs, over their number.
+    """
+    mean = sum(part.value for part in parts) / len(parts)
+    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
+    return Estimate(mean, mean - below, mean + above)
 
 
 def questions_needed(discordance: float, difference: float = POINT) -> int | None:
