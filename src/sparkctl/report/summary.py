@@ -29,11 +29,14 @@ class Summary:
     accuracy_macro: float
     """Mean of the categories' accuracies."""
     extraction_failed: int
-    """Answers that were not given or could not be read, failed calls included; they count as wrong."""
+    """Answers that were not given or could not be read, failed calls included; they count as wrong, but for a guess of
+    official scoring that hit."""
     named_no_option: int
     """Of these, those that the policy committed to, but that name no option."""
     errors: int
     failed_calls: int
+    unreadable_turns: int | None
+    """None for tables that do not count them by themselves."""
     steps_per_question: float
     tool_share: dict[str, float]
     """Action -> share of the choices; empty where none was made."""
@@ -58,7 +61,7 @@ class Summary:
 def summarise(answers: pa.Table) -> Summary:
     """The summary of an answers table of one policy."""
     correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
-    questions = answers["question_id"].to_pylist()
+    rows, questions, unreadable = answers.to_pylist(), answers["question_id"].to_pylist(), answers["unreadable_turns"]
     right = proportion(*right_and_asked(questions, correct))
     assert right is not None, "a table of answers has rows"
     counts = tool_counts(answers["tools"].to_pylist(), questions)
@@ -72,20 +75,26 @@ def summarise(answers: pa.Table) -> Summary:
         tool_entropy_ci=(choice.low, choice.high),
         n=len(correct),
         accuracy_macro=float(np.mean(list(by_category.values()))),
-        extraction_failed=answers["answer"].null_count,
-        named_no_option=sum(_names_no_option(row) for row in answers.to_pylist()),
+        extraction_failed=sum(map(_unread, rows)),
+        named_no_option=sum(map(_names_no_option, rows)),
         errors=len(answers) - answers["error"].null_count,
         failed_calls=sum(answers["failed_calls"].to_pylist()),
+        unreadable_turns=None if unreadable.null_count else sum(unreadable.to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),
         tool_share={a: float(c / total.sum()) for a, c in zip(ACTIONS, total, strict=True)} if total.sum() else {},
         accuracy_by_category=by_category,
     )
 
 
+def _unread(row: Mapping[str, Any]) -> bool:
+    """Whether no rule read the answer of an answers row: there is no letter, or it is a guess."""
+    return row["answer"] is None or row["extracted_by"] == "guess"
+
+
 def _names_no_option(row: Mapping[str, Any]) -> bool:
     """Whether the last turn of an answers row ends in an answer that is none of the options."""
     turn = parse_turn(row["output"])
-    return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
+    return _unread(row) and read_answer(turn.tool_name, turn.action_query) is not None
 
 
 def right_and_asked(questions: Sequence[int], correct: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
