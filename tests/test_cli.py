@@ -290,6 +290,14 @@ def test_score_prints_and_writes_one_row_per_output(tmp_path):
     shown = sparkctl("score", file).stdout
     assert "25.0 (4.6-69.9)" in shown  # Wilson's interval of 1 in 4
     assert "extraction_failed: 3 of 4; they count as wrong." in shown
+    # Halves of law's limits, .0945 to .9055 about .5, and of art's, 0 to .6576: .25 - .2027 and .25 + .3863.
+    assert "macro average       │ 25.0 (4.7-63.6)" in shown
+    assert "outputs to" not in shown
+
+
+def test_score_says_where_outputs_share_their_questions(tmp_path):
+    shown = sparkctl("score", outputs_file(tmp_path, question_id=[1, 1, 2, 2])).stdout
+    assert "4 outputs to 2 questions: the intervals are over questions." in shown
 
 
 def test_score_official_reads_stray_letters_and_writes_the_same_file_again(tmp_path):

@@ -1,4 +1,4 @@
-"""What must hold of the episode: how a state is written, a turn read, an answer matched."""
+"""What must hold of the episode: how a state is written, a turn read, when it answers."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,6 @@ from sparkctl.episode import (
     TOOLS,
     State,
     Step,
-    match_option,
     messages,
     one_line,
     parse_turn,
@@ -75,39 +74,3 @@ def test_only_cot_answers_and_its_last_answer_counts():
     assert read_answer("cot", "not Answer: 3, but Answer:  4 ") == "4"
     assert read_answer("cot", "no idea") is None
     assert read_answer("search", "Answer: 4") is None
-
-
-@pytest.mark.parametrize(
-    ("answer", "option", "by"),
-    [
-        ("C", 2, "letter"),
-        ("(B)", 1, "letter"),
-        ("b. the rest", None, None),
-        ("B. the rest", 1, "letter"),
-        ("Velto", 3, "text"),
-        ("  VELTO. ", 3, "text"),
-        ("D", 3, "letter"),
-        ("E", None, None),
-        ("B cells", None, None),
-        ("", None, None),
-    ],
-)
-def test_an_answer_is_matched_by_text_or_letter(answer, option, by):
-    matched = match_option(answer, ["42", "4 2", "C", "velto"])
-    assert (matched.option, matched.by) == (option, by) if matched else (option, by) == (None, None)
-
-
-def test_case_decides_where_options_differ_by_case_alone():
-    assert [match_option(text, ["AA", "Aa", "aa"]).option for text in ("AA", "Aa", "aa", "aA")] == [0, 1, 2, 0]
-
-
-def test_words_after_the_line_of_the_answer_do_not_hide_it():
-    assert match_option("C\nBecause it is so.", ["x", "y", "z"]).option == 2
-
-
-def test_of_two_equal_options_the_first_counts():
-    assert match_option("same", ["x", "same", "same"]).option == 1
-
-
-def test_a_text_that_begins_like_a_letter_is_a_text():
-    assert match_option("B: beta", ["alpha", "gamma", "B: beta"]).option == 2

@@ -3,21 +3,22 @@
 import pytest
 
 from sparkctl import rollouts, tables
-from sparkctl.episode import Matched, Step
+from sparkctl.episode import Step
 from sparkctl.errors import SparkError
+from sparkctl.reading import Reading
 from support import question, questions_table
 
 
 def test_the_letter_decides_where_the_index_contradicts_it():
     """MMLU-Pro 3983 has answer "C" and answer_index 1."""
     odd = question(1, answer="C", answer_index=1)
-    assert rollouts.is_correct(odd, Matched(2, "letter"))
-    assert not rollouts.is_correct(odd, Matched(1, "letter"))
+    assert rollouts.is_correct(odd, Reading("C", "letter"))
+    assert not rollouts.is_correct(odd, Reading("B", "letter"))
     assert not rollouts.is_correct(odd, None)
 
 
 def test_what_a_step_answers():
-    assert rollouts.answer_of(question(1), "cot", "so Answer: 2") == ("2", Matched(0, "text"))
+    assert rollouts.answer_of(question(1), "cot", "so Answer: 2") == ("2", Reading("A", "text"))
     assert rollouts.answer_of(question(1), "cot", "so Answer: what?") == ("what?", None)
     assert rollouts.answer_of(question(1), "search", "Answer: 2") == (None, None)
 

@@ -11,7 +11,6 @@ Not in what is known of it, so ours: the wording below, and that `cot` is the ac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 TOOLS = (
     "calculator",
@@ -58,7 +57,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNSEEN = re.compile(
     r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_LETTER = re.compile(r"\(?\s*([A-J])\s*(?:[).:]|$)")
 
 
 @dataclass(frozen=True)
@@ -143,41 +141,3 @@ def read_answer(tool_name: str | None, action_query: str | None) -> str | None:
     if tool_name != COT or action_query is None or ANSWER not in action_query:
         return None
     return action_query.rsplit(ANSWER, 1)[1].strip()
-
-
-class Matched(NamedTuple):
-    """An option that an answer names, and whether by its text or by its letter."""
-
-    option: int
-    by: str
-
-
-def match_option(answer: str, options: Sequence[str]) -> Matched | None:
-    """The option an answer names: its whole text, else a letter such as `C`, `(C)` or `C.`; None if neither.
-
-    A lone letter is read as a letter even where an option's text is that letter. Of two equal options the first counts.
-    """
-    by_text = _by_text(answer, options)
-    letter = _LETTER.match(answer.strip())
-    if letter and LETTERS.index(letter[1]) < len(options) and (len(_exact(answer)) == 1 or by_text is None):
-        return Matched(LETTERS.index(letter[1]), "letter")
-    if by_text is None and "\n" in answer.strip():
-        return match_option(answer.strip().splitlines()[0], options)
-    return None if by_text is None else Matched(by_text, "text")
-
-
-def _by_text(answer: str, options: Sequence[str]) -> int | None:
-    """The option with just this text, else with this text in another case: genotypes and units differ by case alone."""
-    for normal in (_exact, _folded):
-        texts = [normal(option) for option in options]
-        if (wanted := normal(answer)) in texts:
-            return texts.index(wanted)
-    return None
-
-
-def _exact(text: str) -> str:
-    return flat(text).rstrip(".")
-
-
-def _folded(text: str) -> str:
-    return _exact(text).casefold()

@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl.episode import LETTERS, Matched, State, Step, match_option, read_answer
+from sparkctl.episode import LETTERS, State, Step, read_answer
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest, rollout_id
 from sparkctl.ports import Reply
+from sparkctl.reading import Reading, read_strict
 
 PADDING = "N/A"
 """An option of MMLU-Pro that only fills up the list."""
@@ -89,15 +90,18 @@ def key_of(row: Mapping[str, Any]) -> CandidateKey:
 
 def answer_of(
     question: Mapping[str, Any], tool_name: str | None, action_query: str | None
-) -> tuple[str | None, Matched | None]:
-    """What a step answers, as written and as an option; (None, None) where it commits to nothing."""
+) -> tuple[str | None, Reading | None]:
+    """What a step answers, as written and as read; (None, None) where it commits to nothing.
+
+    All that the cot says is read, as `sparkctl score` reads an output: the two never differ on the same text.
+    """
     written = read_answer(tool_name, action_query)
-    return written, None if written is None else match_option(written, question["options"])
+    return written, None if written is None else read_strict(str(action_query), question["options"])
 
 
-def is_correct(question: Mapping[str, Any], matched: Matched | None) -> bool:
-    """Whether the option is the right one. `answer` counts, `answer_index` may contradict it (MMLU-Pro 3983)."""
-    return matched is not None and LETTERS[matched.option] == question["answer"]
+def is_correct(question: Mapping[str, Any], reading: Reading | None) -> bool:
+    """Whether the letter is the right one. `answer` counts, `answer_index` may contradict it (MMLU-Pro 3983)."""
+    return reading is not None and reading.letter == question["answer"]
 
 
 def clean(question: Mapping[str, Any]) -> dict[str, Any] | None:

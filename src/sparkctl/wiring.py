@@ -23,7 +23,7 @@ POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 1
 """Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
-RUBRIC_VERSION = 1
+RUBRIC_VERSION = 2
 """Raised by hand when the embedded judge starts to score the same case differently."""
 JUDGE_VERSION = 1
 """Raised by hand when a judge is asked the same differently: schema, re-ask."""

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
-from sparkctl.episode import CATEGORIES, LETTERS, match_option
+from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
 from sparkctl.nano import plan, questions, world
+from sparkctl.reading import read_strict
 
 COLUMNS = {
     "question_id": int,
@@ -37,8 +38,8 @@ def test_rows_have_the_schema_of_mmlu_pro(rows):
 
 def test_an_option_named_by_its_text_is_that_option(rows):
     for row in rows:
-        found = [match_option(option, row["options"]) for option in row["options"]]
-        assert [(match.option, match.by) for match in found] == [(i, "text") for i in range(len(found))]
+        found = [read_strict(f"Answer: {option}", row["options"]) for option in row["options"]]
+        assert found == [(letter, "text") for letter in LETTERS[: len(found)]]
 
 
 def test_categories_have_equal_shares(rows):

@@ -43,21 +43,36 @@ def test_measures_by_hand():
     found = measured(
         [(True, ["search", "search", "calculator"])],
         [(False, ["cot"])],
-        failed_calls=1,
-        steps=4,
         tokens=30,
         prompt_tokens=500,
         cost_usd=0.002,
     )
     values = {name: estimate and estimate.value for name, estimate in found.items()}
-    # Three calls, as cot calls nothing; two tools; two failures among eight turns; one right answer; sixty tokens.
+    # Three calls, as cot calls nothing; two tools; one right answer; sixty tokens.
     assert values["calls_per_question"] == 1.5
     assert values["distinct_tools_per_question"] == 1.0
-    assert values["failed_share_of_turns"] == 0.25
     assert values["right_answers_per_call"] == pytest.approx(1 / 3)
     assert values["calls_per_right_answer"] == 3.0
     assert (values["tokens_per_question"], values["tokens_per_right_answer"]) == (30.0, 60.0)
     assert (values["prompt_tokens_per_question"], values["usd_per_right_answer"]) == (500.0, 0.004)
+
+
+def test_failed_calls_and_unreadable_turns_are_told_apart():
+    rows = [(True, ["search", "search", "cot", "search"])], [(False, ["cot", "search"])]
+    found = measured(*rows, failed_calls=1, unreadable_turns=1, steps=8)
+    # Two of four calls, as cot calls nothing; two of sixteen turns. The shares differ no more between the two questions
+    # than between independent calls: the effective number is all of them.
+    assert found["failed_share_of_calls"] == Estimate(0.5, *wilson(2, 4))
+    assert found["unreadable_share_of_turns"] == Estimate(0.125, *wilson(2, 16))
+    # Of two questions without a failure a bootstrap would be certain.
+    assert measured(*rows)["failed_share_of_calls"] == Estimate(0.0, *wilson(0, 2))
+    assert measured([(True, ["cot"])])["failed_share_of_calls"] is None
+
+
+def test_tables_that_counted_both_as_failed_calls_tell_neither_share():
+    old = sampled([(True, [])], failed_calls=2).drop_columns(["unreadable_turns"])
+    found = diversity.measures(tables.check(old, "answers", "f"))
+    assert found["failed_share_of_calls"] is found["unreadable_share_of_turns"] is None
 
 
 def test_what_cannot_be_told_is_none():

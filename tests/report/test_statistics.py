@@ -61,14 +61,6 @@ def test_the_interval_of_a_paired_difference_holds_the_truth(n, lost, gained, sa
     assert held / 1500 > 0.93
 
 
-def test_a_macro_average_by_hand():
-    parts = [Estimate(0.9, 0.8, 0.96), Estimate(0.5, 0.3, 0.58)]
-    found = macro_average(parts)
-    # Below sqrt(.1^2 + .2^2) / 2 = .111803, above sqrt(.06^2 + .08^2) / 2 = .05.
-    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.588197, 0.75), abs=1e-6)
-    assert macro_average(parts[:1]) == parts[0]
-
-
 def test_questions_needed_by_hand():
     # d = .1: (1.959964 * .3162278 + .841621 * .3160696)^2 / .0001 = (.6197951 + .2660109)^2 / .0001 = 7846.5
     assert questions_needed(0.1) == 7847
@@ -140,3 +132,11 @@ def test_the_interval_for_effective_answers_covers_what_the_naive_one_does_not()
     # Standard error of a share of 2,000 near .95: .005.
     assert hits / n == pytest.approx(0.95, abs=0.02)
     assert naive / n < 0.85
+
+
+def test_the_interval_of_a_macro_average_by_hand():
+    found = macro_average([Estimate(0.5, 0.3, 0.8), Estimate(0.9, 0.5, 0.95)])
+    # Below sqrt(.2^2 + .4^2) / 2, above sqrt(.3^2 + .05^2) / 2.
+    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.4763932, 0.8520690))
+    alone = macro_average([Estimate(0.9, 0.5, 0.95)])
+    assert (alone.value, alone.low, alone.high) == pytest.approx((0.9, 0.5, 0.95))

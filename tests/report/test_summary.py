@@ -16,6 +16,7 @@ def answer(question_id, correct, tools, **changes):
         "category": "math",
         "tools": tools,
         "failed_calls": 0,
+        "unreadable_turns": 0,
     }
     return row | {"steps": len(tools) + 1, "output": "", "answer": "A", "is_correct": correct} | changes
 
@@ -24,11 +25,12 @@ def test_a_summary_by_hand():
     rows = [
         answer(1, True, ["search"]),
         answer(2, False, ["search", "cot"], category="law"),
-        answer(3, True, ["calculator"], failed_calls=1),
+        answer(3, True, ["calculator"], failed_calls=1, unreadable_turns=2),
         answer(4, False, [], answer=None, error="too long", steps=0),
     ]
     s = summarise(tables.from_rows("answers", rows))
-    assert (s.accuracy.value, s.n, s.extraction_failed, s.errors, s.failed_calls) == (0.5, 4, 1, 1, 1)
+    assert (s.accuracy.value, s.n, s.extraction_failed, s.errors) == (0.5, 4, 1, 1)
+    assert (s.failed_calls, s.unreadable_turns) == (1, 2)
     # Counts 2, 1, 1: 0.5 * 1 + 2 * 0.25 * 2 = 1.5 bits, and 2 / (8 ln 2) for three actions among four choices.
     assert s.tool_entropy_bits.value == pytest.approx(1.860674)
     assert [s.tool_share[action].value for action in ("search", "cot", "wikipedia")] == [0.5, 0.25, 0.0]
@@ -49,6 +51,23 @@ def test_answers_that_cannot_be_read_are_told_apart_from_none_and_from_failed_ca
     ]
     found = summarise(tables.from_rows("answers", rows)).as_json()
     assert (found["extraction_failed"], found["named_no_option"], found["errors"], found["n"]) == (4, 1, 1, 5)
+
+
+def test_a_guess_is_an_answer_that_no_rule_read():
+    no_option = " t\nAction: cot\nInput: Answer: a hat"
+    rows = [
+        answer(1, True, [], extracted_by="official"),
+        answer(2, True, [], extracted_by="guess"),
+        answer(3, False, [], extracted_by="guess", output=no_option),
+        answer(4, False, [], answer=None, error="too long"),
+    ]
+    s = summarise(tables.from_rows("answers", rows))
+    assert (s.accuracy.value, s.extraction_failed, s.named_no_option) == (0.5, 3, 1)
+
+
+def test_tables_that_do_not_count_unreadable_turns_say_so():
+    old = tables.from_rows("answers", [answer(1, True, [], failed_calls=2)]).drop_columns(["unreadable_turns"])
+    assert summarise(tables.check(old, "answers", "f")).unreadable_turns is None
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (651, 700)])

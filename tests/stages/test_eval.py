@@ -1,13 +1,14 @@
-"""What must hold of eval: the policy chooses, unreadable turns count as failures, no answer is guessed."""
+"""What must hold of eval: the policy chooses, what fails is counted, answers are read as `sparkctl score` reads them."""
 
 import pyarrow as pa
 import pytest
 
-from sparkctl import tables
+from sparkctl import scoring, tables
 from sparkctl.adapters import write_questions
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ports import Reply
+from sparkctl.reading import guess
 from sparkctl.rollouts import content
 from sparkctl.settings import checked
 from sparkctl.stage import Context
@@ -96,21 +97,78 @@ def test_reasoning_without_an_answer_is_a_choice_of_cot():
     assert (rows[0]["tools"], rows[0]["steps"], rows[0]["extracted_by"]) == (["cot"], 2, "letter")
 
 
-def test_a_turn_that_cannot_be_read_is_a_failed_call_that_the_policy_sees():
+def test_unreadable_turns_and_failed_calls_are_counted_apart_and_seen_by_the_policy():
     rows, seen = run([" gibberish", " t\nAction: hammer\nInput: x", " t\nAction: search\nInput: bad"])
-    assert (rows[0]["failed_calls"], rows[0]["tools"], rows[0]["answer"], rows[0]["is_correct"]) == (
-        3,
-        ["search"],
-        None,
-        False,
-    )
+    row = rows[0]
+    assert (row["failed_calls"], row["unreadable_turns"], row["tools"], row["steps"]) == (1, 2, ["search"], 3)
+    assert (row["answer"], row["is_correct"]) == (None, False)
     assert "error: no 'Action:' line" in seen[1]["messages"][-1]["content"]
     assert "error: unknown action 'hammer'" in seen[2]["messages"][-1]["content"]
+
+
+def test_a_cot_that_goes_on_is_neither_a_failed_call_nor_unreadable():
+    rows, _ = run([" t\nAction: cot\nInput: hm", " t\nAction: cot\nInput: Answer: A"])
+    assert (rows[0]["failed_calls"], rows[0]["unreadable_turns"]) == (0, 0)
 
 
 def test_an_answer_that_cannot_be_read_is_wrong_and_ends_the_rollout():
     rows, seen = run([" t\nAction: cot\nInput: Answer: none of these"])
     assert (rows[0]["answer"], rows[0]["extracted_by"], rows[0]["is_correct"], len(seen)) == (None, None, False, 1)
+
+
+COT_SAYS = (
+    *("Answer: **A**", "Answer: \\boxed{A}", "Answer: A, 2", "Answer: (A)/(B)", "Answer: A) or B)", "Answer: A. coli"),
+    *("Answer: 2", "Answer: E", "Answer: J", "Answer: none", "Answer: (A). No. Answer: none", "Answer: A\nB"),
+)
+
+
+@pytest.mark.parametrize("mode", ["strict", "official"])
+@pytest.mark.parametrize("said", COT_SAYS)
+def test_an_answer_is_read_as_score_reads_it(said, mode):
+    """Strict: what the cot says. Official: the last turn as it is written, with the guess of the same seed."""
+    settings = SETTINGS.model_copy(update={"scoring": mode, "seed": 3})
+    rows, _ = run([f" t\nAction: cot\nInput: {said}"], n=9, settings=settings)
+    asked = questions_table(9).to_pylist()
+    outputs = pa.table(
+        {
+            "question_id": [row["question_id"] for row in rows],
+            "model_output": [said if mode == "strict" else row["output"] for row in rows],
+            "options": [q["options"] for q in asked],
+            "answer": [q["answer"] for q in asked],
+        }
+    )
+    scored = scoring.score(outputs, mode, 3, "f").to_pylist()
+    assert [row["is_correct"] for row in rows] == [row["is_correct"] for row in scored]
+    guessed = [row["extracted_by"] == "guess" for row in rows]
+    assert [None if g else row["answer"] for g, row in zip(guessed, rows, strict=True)] == [
+        row["answer_read"] for row in scored
+    ]
+    assert mode == "official" or not any(guessed)
+
+
+def test_official_scoring_reads_the_last_turn_and_guesses_where_it_finds_nothing():
+    settings = SETTINGS.model_copy(update={"scoring": "official"})
+    stray = [" t\nAction: search\nInput: vitamin C"]
+    row = run(stray * 3, settings=settings)[0][0]
+    assert (row["answer"], row["extracted_by"], row["is_correct"]) == ("C", "official", False)
+    rows, _ = run([" t\nAction: search\nInput: x"] * 3, n=40, settings=settings)
+    assert {row["extracted_by"] for row in rows} == {"guess"}
+    assert [row["answer"] for row in rows] == [guess(i + 1, list("wxyz"), 0).letter for i in range(40)]
+    # One in four is right by luck; each of the questions has A for an answer.
+    assert [row["is_correct"] for row in rows] == [row["answer"] == "A" for row in rows]
+    assert {True, False} == {row["is_correct"] for row in rows}
+
+
+def test_after_a_failed_call_nothing_is_read_nor_guessed():
+    settings = SETTINGS.model_copy(update={"scoring": "official"})
+    rows, _ = run([" t\nAction: search\nInput: vitamin A", RuntimeError("no")], settings=settings)
+    assert (rows[0]["answer"], rows[0]["extracted_by"], rows[0]["is_correct"]) == (None, None, False)
+
+
+def test_how_answers_are_read_is_one_of_two_and_enters_the_key():
+    with pytest.raises(SparkError, match=r"eval\.scoring: Input should be 'official' or 'strict', got 'lenient'"):
+        checked(Eval, SETTINGS.model_dump() | {"scoring": "lenient"}, "eval")
+    assert SETTINGS.identity()["scoring"] == "strict"
 
 
 def test_no_answer_in_the_last_step_is_wrong():

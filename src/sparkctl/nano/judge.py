@@ -22,8 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sparkctl.episode import COT, TOOLS, Step, match_option, one_line, read_answer
+from sparkctl.episode import COT, LETTERS, TOOLS, Step, one_line, read_answer
 from sparkctl.nano.plan import RETRIEVAL, Goal, Plan, after, read, waiting
+from sparkctl.reading import read_strict
 from sparkctl.tools.observation import Observation
 
 Box = Callable[[str, str], Observation]
@@ -80,12 +81,11 @@ def _verdict(
 
 def _reasoned(case: Mapping[str, Any], plan: Plan | None, steps: Sequence[Step], query: str) -> Verdict:
     """A `cot`: counts if it answers, and if it can know."""
-    answer = read_answer(COT, query)
-    if answer is None:
+    if read_answer(COT, query) is None:
         return 2, "reasons, and settles nothing"
     options = list(case.get("options") or ())
-    wanted, given = str(case.get("answer") or ""), match_option(answer, options)
-    if given is None or not _same(options[given.option], wanted):
+    wanted, given = str(case.get("answer") or ""), read_strict(query, options)
+    if given is None or not _same(options[LETTERS.index(given.letter)], wanted):
         return 0, "answers wrongly" if given is not None else "the answer names no option"
     if plan is None:
         known = _in_state(wanted, steps)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from sparkctl.chat import encode_chat, thought_prefix
-from sparkctl.episode import COT, COT_OBSERVATION, State, Step, match_option, messages, parse_turn, read_answer
+from sparkctl.episode import COT, COT_OBSERVATION, State, Step, messages, parse_turn, read_answer
 from sparkctl.nano.teacher import MAX_STEPS, Box
+from sparkctl.reading import read_strict
 
 TURN_TOKENS = 72
 
@@ -36,9 +37,11 @@ def play(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], box: Box, s
 
 def is_correct(state: State, row: dict[str, Any]) -> bool:
     """Whether the last step names the right option."""
-    answer = read_answer(state.steps[-1].tool_name, state.steps[-1].action_query) if state.steps else None
-    named = None if answer is None else match_option(answer, row["options"])
-    return named is not None and named.option == row["answer_index"]
+    last = state.steps[-1] if state.steps else None
+    if last is None or read_answer(last.tool_name, last.action_query) is None:
+        return False
+    named = read_strict(last.action_query, row["options"])
+    return named is not None and named.letter == row["answer"]
 
 
 def write_turns(model: Any, tokenizer: Any, states: Sequence[State], sample: bool) -> list[str]:

@@ -85,13 +85,14 @@ def _entropy_row(of: str, group: str, part: tuple[Sequence[Any], Sequence[Any]])
 
 
 def measures(answers: pa.Table) -> dict[str, Estimate | None]:
-    """Use and cost of tools, and what samples are worth, with bootstraps over questions; None where it cannot be told.
+    """Use and cost of tools, and what samples are worth, by question; None where it cannot be told. Intervals are
+    bootstraps over questions; of the two proportions Wilson's: of no failure in ten calls a bootstrap is certain.
 
     Per question means per question and sample. Tokens are those sampled, prompt tokens
     those of every turn's prompt, as a model without a prefix cache reads them.
     """
     taken = answers["tools"].to_pylist()
-    calls, turns = [sum(tool != COT for tool in tools) for tools in taken], answers["steps"].to_pylist()
+    calls = [sum(tool != COT for tool in tools) for tools in taken]
     distinct = [len({*tools} - {COT}) for tools in taken]
     right, each = answers["is_correct"].to_pylist(), [1] * len(taken)
     tokens, asked, usd = (
@@ -101,7 +102,6 @@ def measures(answers: pa.Table) -> dict[str, Estimate | None]:
     pairs = {
         "distinct_tools_per_question": (distinct, each),
         "calls_per_question": (calls, each),
-        "failed_share_of_turns": (answers["failed_calls"].to_pylist(), turns),
         "right_answers_per_call": (right, calls),
         "calls_per_right_answer": (calls, right),
         "tokens_per_question": (tokens, each),
@@ -114,7 +114,20 @@ def measures(answers: pa.Table) -> dict[str, Estimate | None]:
         name: None if top is None else ratio(np.bincount(row, top), np.bincount(row, bottom))
         for name, (top, bottom) in pairs.items()
     }
-    return found | within_questions(answers) | passing(answers)
+    return found | _failures(answers, row, calls) | within_questions(answers) | passing(answers)
+
+
+def _failures(answers: pa.Table, row: Array, calls: Sequence[int]) -> dict[str, Estimate | None]:
+    """Shares of calls that failed and of turns that could not be read. None of tables that count the two together."""
+    if answers["unreadable_turns"].null_count:
+        return dict.fromkeys(("failed_share_of_calls", "unreadable_share_of_turns"))
+    failed, unreadable, turns = (
+        np.bincount(row, answers[name].to_pylist()) for name in ("failed_calls", "unreadable_turns", "steps")
+    )
+    return {
+        "failed_share_of_calls": proportion(failed, np.bincount(row, calls)),
+        "unreadable_share_of_turns": proportion(unreadable, turns),
+    }
 
 
 def within_questions(answers: pa.Table) -> dict[str, Estimate | None]:

@@ -92,6 +92,7 @@ def headline(run: Material) -> Panel | None:
             **as_row("entropy_bits", s.tool_entropy_bits),
             "no_answer": s.extraction_failed,
             "failed_calls": s.failed_calls,
+            "unreadable_turns": s.unreadable_turns,
             "errors": s.errors,
             "steps_per_question": s.steps_per_question,
             **_against_base(run.comparisons.get(name)),
@@ -395,7 +396,8 @@ def tool_use(run: Material) -> Panel | None:
 _LABELS = {
     "distinct_tools_per_question": "different tools per question",
     "calls_per_question": "tool calls per question",
-    "failed_share_of_turns": "share of turns whose call failed or could not be read",
+    "failed_share_of_calls": "share of tool calls that failed",
+    "unreadable_share_of_turns": "share of turns that could not be read",
     "right_answers_per_call": "right answers per tool call",
     "calls_per_right_answer": "tool calls per right answer",
     "tokens_per_question": "sampled tokens per question",
@@ -427,8 +429,8 @@ def effort(run: Material) -> Panel | None:
 
 def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     start = (
-        f"95 % bootstrap intervals, {_DRAWN}. Per question: of one sample of it. A call is that of a tool; cot calls "
-        "nothing. Prompt tokens: of the prompts of all turns. Dollars are known where eval.usd_per_million_tokens says what "
+        f"95 % bootstrap intervals, {_DRAWN}; of the shares of calls and of turns Wilson's, with their effective number. "
+        "Per question: of one sample of it. A call is that of a tool; cot calls nothing. Prompt tokens: of the prompts of all turns. Dollars are known where eval.usd_per_million_tokens says what "
         "tokens cost; without tools and judge. "
     )
     if not any(found["same_question_differs"] for found in of.values()):

@@ -1,12 +1,17 @@
-"""What a file of scored outputs amounts to: accuracy with 95 % Wilson intervals, in all and per category."""
+"""What a file of scored outputs amounts to: accuracy with 95 % intervals, in all and per category.
 
-from collections import defaultdict
+Several outputs of a question are no further questions: intervals are Wilson's for the effective number of outputs.
+"""
+
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sparkctl.report.statistics import Interval, wilson
+from sparkctl.report.statistics import Estimate, Interval, macro_average, proportion
+from sparkctl.report.summary import right_and_asked
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,7 @@ class Share:
     """How many of `n` outputs are right, and of how many no answer could be read."""
 
     n: int
+    questions: int
     accuracy: float
     accuracy_ci: Interval
     extraction_failed: int
@@ -30,32 +36,35 @@ class Scorecard:
     """Empty where the file has no categories."""
 
     @property
-    def macro(self) -> float | None:
+    def macro(self) -> Estimate | None:
         """Mean of the categories' accuracies; None without categories. (The micro average is `overall.accuracy`.)"""
-        shares = [share.accuracy for share in self.categories.values()]
-        return sum(shares) / len(shares) if shares else None
+        parts = [Estimate(share.accuracy, *share.accuracy_ci) for share in self.categories.values()]
+        return macro_average(parts) if parts else None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        overall = vars(self.overall)
-        named = {"micro": overall["accuracy"], "micro_ci": overall["accuracy_ci"], "macro": self.macro}
-        rest = {name: overall[name] for name in ("n", "extraction_failed", "guessed_right")}
-        return rest | named | {"categories": {name: vars(share) for name, share in self.categories.items()}}
+        overall, macro = vars(self.overall), self.macro
+        return {
+            **{name: overall[name] for name in ("n", "questions", "extraction_failed", "guessed_right")},
+            "micro": overall["accuracy"],
+            "micro_ci": overall["accuracy_ci"],
+            "macro": macro and macro.value,
+            "macro_ci": macro and (macro.low, macro.high),
+            "categories": {name: vars(share) for name, share in self.categories.items()},
+        }
 
 
 def scorecard(scored: pa.Table) -> Scorecard:
-    """The scorecard of a table with `answer_read`, `is_correct` and, maybe, `category`."""
-    rows = scored.to_pylist()
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    if "category" in scored.column_names:
-        for row in rows:
-            groups[row["category"]].append(row)
-    return Scorecard(_share(rows), {name: _share(groups[name]) for name in sorted(groups)})
+    """The scorecard of a table with `question_id`, `answer_read`, `is_correct` and, maybe, `category`."""
+    names = sorted(pc.unique(scored["category"]).to_pylist()) if "category" in scored.column_names else []
+    return Scorecard(_share(scored), {n: _share(scored.filter(pc.equal(scored["category"], n))) for n in names})
 
 
-def _share(rows: list[dict[str, Any]]) -> Share:
-    right = sum(row["is_correct"] for row in rows)
-    unread = [row for row in rows if row["answer_read"] is None]
-    return Share(
-        len(rows), right / len(rows), wilson(right, len(rows)), len(unread), sum(r["is_correct"] for r in unread)
-    )
+def _share(scored: pa.Table) -> Share:
+    correct = np.array(scored["is_correct"].to_pylist(), dtype=bool)
+    right, asked = right_and_asked(scored["question_id"].to_pylist(), correct)
+    found = proportion(right, asked)
+    assert found is not None, "a scored table has rows"
+    unread = scored.filter(pc.is_null(scored["answer_read"]))
+    guessed = sum(unread["is_correct"].to_pylist())
+    return Share(len(scored), len(asked), found.value, (found.low, found.high), len(unread), guessed)

@@ -118,16 +118,15 @@ def proportion(right: NDArray[Any], asked: NDArray[Any]) -> Estimate | None:
 
 
 def macro_average(parts: Sequence[Estimate]) -> Estimate:
-    """Mean of independent shares, each weighing the same, with the interval that theirs give it.
+    """The mean of independent figures, such as the accuracies of categories, with an interval from theirs.
 
-    macro -+ sqrt(sum of (value - limit)^2) / K, by the lower limits and by the upper ones (MOVER, Zou & Donner 2008).
+    MOVER (Zou & Donner 2008): each limit lies as far from the mean as the root of the summed squares of the parts'
+    distances to theirs, over their number.
     """
-    value = sum(part.value for part in parts) / len(parts)
-    below, above = (
-        math.sqrt(sum(gap * gap for gap in gaps)) / len(parts)
-        for gaps in ([part.value - part.low for part in parts], [part.high - part.value for part in parts])
-    )
-    return Estimate(value, value - below, value + above)
+    mean = sum(part.value for part in parts) / len(parts)
+    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
+    return Estimate(mean, mean - below, mean + above)
 
 
 def paired_difference(change: Array) -> Estimate:

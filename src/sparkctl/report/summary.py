@@ -28,11 +28,14 @@ class Summary:
     tool_entropy_bits: Estimate | None
     """None where no action was chosen."""
     extraction_failed: int
-    """Answers that were not given or could not be read, failed calls included; they count as wrong."""
+    """Answers that were not given or could not be read, failed calls included; they count as wrong, but for a guess of
+    official scoring that hit."""
     named_no_option: int
     """Of these, those that the policy committed to, but that name no option."""
     errors: int
     failed_calls: int
+    unreadable_turns: int | None
+    """None for tables that do not count them by themselves."""
     steps_per_question: float
     tool_share: dict[str, Estimate]
     """Action -> share of the choices; empty where none was made."""
@@ -77,22 +80,24 @@ def summarise(answers: pa.Table) -> Summary:
     correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
     questions = answers["question_id"].to_numpy()
     counts = tool_counts(answers["tools"].to_pylist(), questions.tolist())
+    rows, unreadable = answers.to_pylist(), answers["unreadable_turns"]
     categories = np.array(answers["category"].to_pylist())
     of = {str(category): categories == category for category in np.unique(categories)}
-    by_category = {category: _accuracy(questions[rows], correct[rows]) for category, rows in of.items()}
+    by_category = {category: _accuracy(questions[these], correct[these]) for category, these in of.items()}
     return Summary(
         n=len(correct),
         accuracy=_accuracy(questions, correct),
         accuracy_macro=macro_average(list(by_category.values())),
         tool_entropy_bits=entropy(counts),
-        extraction_failed=answers["answer"].null_count,
-        named_no_option=sum(_names_no_option(row) for row in answers.to_pylist()),
+        extraction_failed=sum(map(_unread, rows)),
+        named_no_option=sum(map(_names_no_option, rows)),
         errors=len(answers) - answers["error"].null_count,
         failed_calls=sum(answers["failed_calls"].to_pylist()),
+        unreadable_turns=None if unreadable.null_count else sum(unreadable.to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),
         tool_share=tool_shares(counts),
         accuracy_by_category=by_category,
-        n_by_category={category: int(rows.sum()) for category, rows in of.items()},
+        n_by_category={category: int(these.sum()) for category, these in of.items()},
     )
 
 
@@ -108,10 +113,15 @@ def _accuracy(questions: Array, correct: Array) -> Estimate:
     return found
 
 
+def _unread(row: Mapping[str, Any]) -> bool:
+    """Whether no rule read the answer of an answers row: there is no letter, or it is a guess."""
+    return row["answer"] is None or row["extracted_by"] == "guess"
+
+
 def _names_no_option(row: Mapping[str, Any]) -> bool:
     """Whether the last turn of an answers row ends in an answer that is none of the options."""
     turn = parse_turn(row["output"])
-    return row["answer"] is None and read_answer(turn.tool_name, turn.action_query) is not None
+    return _unread(row) and read_answer(turn.tool_name, turn.action_query) is not None
 
 
 def right_and_asked(questions: Array | Sequence[int], correct: Array) -> tuple[Array, Array]:

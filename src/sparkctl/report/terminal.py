@@ -164,15 +164,21 @@ def scores(console: Console, card: Scorecard, mode: str) -> None:
     for name in ("accuracy, %", "not read", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, share in {**card.categories, "all (micro average)": card.overall}.items():
-        low, high = share.accuracy_ci
-        shown = f"{share.accuracy * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})"
+        shown = _percent(share.accuracy, *share.accuracy_ci)
         table.add_row(name, shown, str(share.extraction_failed), str(share.n))
-    if card.macro is not None:
-        table.add_row("macro average", f"{card.macro * 100:.1f}", "", "")
+    if macro := card.macro:
+        table.add_row("macro average", _percent(macro.value, macro.low, macro.high), "", "")
     console.print(table)
+    if card.overall.questions < card.overall.n:
+        told = f"{card.overall.n} outputs to {card.overall.questions} questions: the intervals are over questions."
+        console.print(told, soft_wrap=True)
     failed, guessed = card.overall.extraction_failed, card.overall.guessed_right
     told = f", of which a random guess got {guessed} right" if mode == "official" else "; they count as wrong"
     console.print(f"extraction_failed: {failed} of {card.overall.n}{told}.", soft_wrap=True)
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{value * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})"
 
 
 def comparison(console: Console, found: Comparison) -> None:

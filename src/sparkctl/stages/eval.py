@@ -4,8 +4,10 @@ reads   eval_questions; the adapter to evaluate (none: the base model); with sho
 writes  answers: one row per question and sample
 asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
 
-Nothing is forced here: the policy writes thought, action and input freely. A turn that cannot be read is a failed
-call, shown to the policy as an error; an answer that cannot be read is wrong, never guessed.
+Nothing is forced here: the policy writes thought, action and input freely, and is shown an error for a turn that cannot
+be read. `scoring` says how the answer is read, both times with the functions of `sparkctl score`. `strict`: what the
+policy committed to; what cannot be read is wrong, never guessed. `official`: MMLU-Pro's published patterns on the last
+turn, and where they find nothing its random guess.
 """
 
 import math
@@ -21,10 +23,8 @@ from sparkctl.engines import Asked
 from sparkctl.episode import (
     COT,
     COT_OBSERVATION,
-    LETTERS,
     STOPS,
     THOUGHT,
-    Matched,
     State,
     Step,
     Turn,
@@ -34,6 +34,7 @@ from sparkctl.episode import (
 )
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
+from sparkctl.reading import Mode, Reading, guess, read_official
 from sparkctl.rollouts import Rollout
 from sparkctl.shots import chosen, shots_of
 from sparkctl.stage import Context, Inputs, Outputs, Stage
@@ -53,6 +54,8 @@ class Eval(Asked):
     """Lay an adapter over a base in another precision than it was trained on."""
     steps: int = 5
     prompt: str
+    scoring: Mode = "strict"
+    """How the answer is read, whatever ends the rollout."""
     samples: int = Field(1, ge=1)
     """Rollouts per question."""
     temperature: float = Field(1.0, ge=0)
@@ -90,13 +93,15 @@ class _Run:
     steps: list[Step] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     failed_calls: int = 0
+    unreadable_turns: int = 0
     taken: int = 0
     tokens: int = 0
     prompt_tokens: int | None = 0
     """None where a reply is from before prompts were counted."""
     output: str = ""
     answered: bool = False
-    matched: Matched | None = None
+    reading: Reading | None = None
+    """By the strict rules, of the answer that ended the rollout."""
     error: str | None = None
 
     @property
@@ -162,7 +167,7 @@ def _take(run: _Run, reply: Reply) -> Turn | None:
     asked = reply.body.get("prompt_tokens")
     run.prompt_tokens = None if asked is None or run.prompt_tokens is None else run.prompt_tokens + asked
     turn = parse_turn(run.output)
-    written, run.matched = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
+    written, run.reading = rollouts.answer_of(run.rollout.question, turn.tool_name, turn.action_query)
     run.answered = written is not None
     return None if run.answered else turn
 
@@ -174,12 +179,13 @@ def _execute(turns: list[tuple[_Run, Turn]], context: Context) -> None:
     replies = iter(context.tools([{"tool_name": t.tool_name, "query": t.action_query} for _, t in calls]))
     for run, turn in turns:
         if turn.tool_name is None:
-            seen = {"observation": f"error: {turn.error}", "observation_ok": False}
+            seen = {"observation": f"error: {turn.error}"}
+            run.unreadable_turns += 1
         elif turn.tool_name == COT:
-            seen = {"observation": COT_OBSERVATION, "observation_ok": True}
+            seen = {"observation": COT_OBSERVATION}
         else:
             seen = rollouts.observed(next(replies))
-        run.failed_calls += not seen["observation_ok"]
+            run.failed_calls += not seen["observation_ok"]
         if turn.tool_name:
             run.tools.append(turn.tool_name)
         run.steps.append(Step(turn.thought, turn.tool_name or "?", turn.action_query or "", str(seen["observation"])))
@@ -187,6 +193,7 @@ def _execute(turns: list[tuple[_Run, Turn]], context: Context) -> None:
 
 def _row(run: _Run, settings: Eval) -> dict[str, Any]:
     question = run.rollout.question
+    reading = run.reading if settings.scoring == "strict" else _official(run, settings.seed)
     return {
         "policy": settings.name,
         "question_id": question["question_id"],
@@ -194,16 +201,25 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "category": question["category"],
         "tools": run.tools,
         "failed_calls": run.failed_calls,
+        "unreadable_turns": run.unreadable_turns,
         "steps": run.taken,
         "tokens": run.tokens,
         "prompt_tokens": run.prompt_tokens,
         "cost_usd": _cost(run, settings.usd_per_million_tokens),
         "output": run.output,
-        "answer": LETTERS[run.matched.option] if run.matched else None,
-        "extracted_by": run.matched.by if run.matched else None,
-        "is_correct": rollouts.is_correct(question, run.matched),
+        "answer": reading.letter if reading else None,
+        "extracted_by": reading.by if reading else None,
+        "is_correct": rollouts.is_correct(question, reading),
         "error": run.error,
     }
+
+
+def _official(run: _Run, seed: int) -> Reading | None:
+    """The last turn by the published rules; nothing where a call failed: what was then the last turn is no answer."""
+    if run.error is not None:
+        return None
+    question = run.rollout.question
+    return read_official(run.output) or guess(question["question_id"], question["options"], seed)
 
 
 def _cost(run: _Run, usd_per_million: tuple[float, float] | None) -> float | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sparkctl import rollouts, selection, tables
-from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION, LETTERS
+from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.settings import Settings
@@ -119,18 +119,18 @@ def _row(
 def _closing(row: dict[str, Any], questions: dict[int, Any], settings: Select) -> dict[str, Any]:
     """Whether the rollout ends here, and with which answer."""
     question = rollouts.question_of(questions, row["question_id"], "candidates")
-    written, matched = rollouts.answer_of(question, row["tool_name"], row.get("action_query"))
+    written, reading = rollouts.answer_of(question, row["tool_name"], row.get("action_query"))
     done = written is not None or row["tool_name"] is None or row["step_idx"] >= settings.steps
     return {
         "done": done,
-        "final_answer_parsed": LETTERS[matched.option] if matched else None,
-        "is_correct": rollouts.is_correct(question, matched) if done else None,
+        "final_answer_parsed": reading.letter if reading else None,
+        "is_correct": rollouts.is_correct(question, reading) if done else None,
     }
 
 
 STAGE = Stage(
     "select",
-    1,
+    2,
     Select,
     run,
     "take one viable candidate per state and run its tool",
