@@ -91,7 +91,7 @@ def test_it_opens_without_errors_or_requests(browser, small):
 def test_every_chart_is_drawn_within_the_page(browser, small):
     opened(browser, small)
     drawings = browser.find_elements("css selector", "figure svg")
-    assert len(drawings) == 16
+    assert len(drawings) == 17
     for drawing in drawings:
         assert drawing.size["width"] > 200
         assert drawing.size["height"] > 50

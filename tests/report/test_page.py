@@ -78,8 +78,8 @@ def test_names_that_are_markup_are_escaped(tmp_path):
 
 def test_every_chart_has_a_text_alternative_and_a_table(html):
     elements = Elements(html)
-    # headline 2, categories, tool mix, by step 3, diversity, tool use, training 4, rewards, judged, cost.
-    assert len(elements.of("figure")) == html.count("<svg") == 16
+    # headline 2, categories, tool mix, by step 3, diversity, tool use, training 5, rewards, judged, cost.
+    assert len(elements.of("figure")) == html.count("<svg") == 17
     assert all(figure["role"] == "img" and len(figure["aria-label"]) > 25 for figure in elements.of("figure"))
     for section in re.findall(r'<section class="panel" id="\w+">.*?</section>', html, re.DOTALL):
         assert section.count("<table>") == 1

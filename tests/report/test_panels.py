@@ -104,6 +104,20 @@ def test_each_step_of_the_tool_mix_is_of_its_own(tmp_path):
     assert (by[2, "cot"], by[2, "wikipedia"], by[2, "search"]) == (0.5, 0.5, 0.0)
 
 
+def test_the_curve_of_rewards_says_where_it_begins_and_ends(found):
+    says = next(c.says for c in panel_of(found, "training").draw("") if "reward" in c.says)
+    assert "spark from 0.5 to 0.54" in says
+
+
+def test_older_updates_have_no_curve_of_rewards(tmp_path):
+    from reported import updates
+
+    older = {"updates.spark": updates().drop_columns(["reward"])}
+    found = findings(tmp_path, older)
+    assert [row["reward"] for row in rows_of(found, "training")] == [None] * 5
+    assert len(panel_of(found, "training").draw("")) == 4
+
+
 def test_reward_terms_are_means_over_what_was_trained(found):
     rows = {row["action"]: row for row in rows_of(found, "rewards")}
     assert set(rows) == {"search", "cot"}

@@ -122,6 +122,7 @@ def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
     rows, made = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search")], forks, objective="sft")
     assert [(r["advantage"], r["reward"]) for r in rows] == [(1.0, None), (1.0, None)]
     assert made["updates"]["clip_frac"].null_count == 1
+    assert made["updates"]["reward"].null_count == 1
 
 
 def test_all_trains_on_every_judged_candidate_against_the_forks_mean():

@@ -239,6 +239,7 @@ def _step_chart(name: str, policy: str, rows: Sequence[Row]) -> Chart:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 _CURVES = {
+    "reward": "mean reward, weighted",
     "tool_entropy": "entropy of tool choice, bits",
     "approx_kl": "approx_kl, nats",
     "clip_frac": "share clipped",
@@ -266,8 +267,11 @@ def training(run: Material) -> Panel | None:
         return drawn
 
     explains = (
-        "One row per optimiser update. Entropy is that of the nine actions' names in the update's states. approx_kl is the "
-        "drift from the frozen start; losses of different objectives cannot be compared with one another."
+        "One row per optimiser update. Reward: mean over the update's actions, each weighted by how much likelier the policy "
+        "now is to take it than the frozen start was; rising means that the policy moves towards what is rewarded. Every "
+        "update has other questions, so it also goes up and down with them. SFT has none. Entropy is that of the nine "
+        "actions' names in the update's states. approx_kl is the drift from the frozen start; losses of different objectives "
+        "cannot be compared with one another."
     )
     return Panel("training", "Training", explains, _table(rows), draw)
 
