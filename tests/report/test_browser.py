@@ -229,7 +229,9 @@ def several(tmp_path_factory):
 @pytest.mark.parametrize("made", ["small", "several"])
 def test_what_is_said_against_the_base_wraps(browser, made, request):
     opened(browser, request.getfixturevalue(made))
-    wraps = "return [...document.querySelectorAll('[id$=headline] td:last-child')].map(c => getComputedStyle(c).whiteSpace)"
+    wraps = (
+        "return [...document.querySelectorAll('[id$=headline] td:last-child')].map(c => getComputedStyle(c).whiteSpace)"
+    )
     assert browser.execute_script(wraps) == ["normal"] * (3 if made == "small" else 6)
 
 
@@ -269,7 +271,13 @@ def test_no_table_is_wider_than_the_paper(on_paper):
 def test_of_the_rollouts_the_open_one_is_printed(on_paper):
     on_paper.execute_script("document.querySelectorAll('[role=option]')[2].click()")
     assert on_paper.find_element("css selector", "article").text.startswith("q3-s0")
-    for left_out in ("[role=listbox]", ".filters", ".rollouts .help", "nav", "[data-panel=provenance] details:not(.figures)"):
+    for left_out in (
+        "[role=listbox]",
+        ".filters",
+        ".rollouts .help",
+        "nav",
+        "[data-panel=provenance] details:not(.figures)",
+    ):
         assert not on_paper.find_element("css selector", left_out).is_displayed(), left_out
 
 

@@ -97,7 +97,7 @@ def test_colours_are_the_pages(html):
 
 
 def test_the_page_names_the_policy_that_it_judges(html):
-    assert "<p class=\"about\">What this run shows of spark against base:</p>" in html
+    assert '<p class="about">What this run shows of spark against base:</p>' in html
 
 
 def test_a_digest_is_cut_on_the_page_and_whole_in_its_title(html):

@@ -137,6 +137,14 @@ def test_all_trains_on_every_judged_candidate_against_the_forks_mean():
     assert found["calculator"]["dropped_because"] == "not judged"
 
 
+def test_the_reward_that_is_watched_is_that_of_the_credit_table():
+    forks, taken = [fork("q1-s0", {"search": 7, "wikipedia": 9, "cot": 2})], [step("q1-s0", "search")]
+    (tree,) = trees_of(taken, forks, action="all", group="fork", min_score=0)
+    rows = credit(taken, forks, action="all", group="fork", min_score=0)
+    rows = [row for row in rows if row["dropped_because"] is None]
+    assert [a.reward for a in tree.actions] == [r["reward"] for r in rows] != [r["advantage"] for r in rows]
+
+
 def test_the_selected_action_against_its_fork_by_hand():
     forks, taken = [fork("q1-s0", {"search": 8, "cot": 5, "wikipedia": 2})], [step("q1-s0", "search", is_correct=False)]
     (row,) = credit(taken, forks, group="fork", min_score=0.0)

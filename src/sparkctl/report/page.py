@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.report.browser import rollouts
-from sparkctl.report.panels import Findings, Panel, Row
+from sparkctl.report.panels import Chart, Findings, Panel, Row
 from sparkctl.report.terminal import NANO_SAYS
 from sparkctl.report.verdict import no_verdict, subject, verdicts
 
@@ -31,7 +31,7 @@ def render(found: Sequence[Findings], key: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"svg": lambda chart: Markup(chart.svg), "cell": cell, "breakable": _breakable}
+    environment.filters |= {"svg": _svg, "cell": cell, "breakable": _breakable}
     script = (_HERE / "page.js").read_text()
     return environment.get_template("page.html").render(
         key=key,
@@ -64,6 +64,12 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9 else str(value)
+
+
+def _svg(chart: Chart) -> Any:
+    from markupsafe import Markup
+
+    return Markup(chart.svg)
 
 
 def _breakable(text: str) -> Any:
