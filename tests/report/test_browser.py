@@ -241,10 +241,18 @@ PAPER = 717
 """Width in CSS pixels of what Chromium prints on A4 within its own margins of 1 cm."""
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A report with as many policies as make its tables wide."""
+    made = whole()
+    more = {f"answers.an_adapter_with_a_long_name_{i}": made["answers.spark"] for i in range(3)}
+    return written(tmp_path_factory.mktemp("wide"), made | more)
+
+
 @pytest.fixture
-def on_paper(browser, small):
+def on_paper(browser, wide):
     """The page as it is printed, before any script was told of it."""
-    opened(browser, small)
+    opened(browser, wide)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     metrics = {"width": PAPER, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
