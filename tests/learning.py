@@ -52,7 +52,7 @@ def rollouts(n=3, actions=1, seed=1, names=(), steps=None, **given):
     def fork(trunk, step):
         values = {"advantage": 1.0} | given
         made = tuple(
-            Action(tuple(a), tuple(draw.uniform(-4, -1) for _ in a), **values)
+            Action(tuple(a), tuple(draw.uniform(-4, -1) for _ in a), **({"reward": len(a) / 5} | values))
             for a in (ids(draw.randrange(1, 6)) for _ in range(actions))
         )
         return Fork(trunk + ids(3), made, step, reward=draw.uniform(0, 1))

@@ -72,6 +72,7 @@ def updates(n: int = 5) -> pa.Table:
             "approx_kl": 0.01 * i,
             "clip_frac": 0.1 * i,
             "entropy": 0.1,
+            "reward": 0.5 + 0.01 * i,
         }
         | {"tool_entropy": 2.0 + 0.1 * i, "grad_norm": 1.0, "lr": 1e-3, "tokens": 100}
         for i in range(n)

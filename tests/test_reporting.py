@@ -14,6 +14,7 @@ def test_the_report_and_its_tables_lie_beside_the_run(tmp_path):
     kept(tmp_path, whole())
     done = sparkctl("report", "--data", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "What this run shows of spark against base: " in " ".join(done.stdout.split())
     assert "Did tool choice grow more diverse? Yes, it rose: +1.00 bits." in " ".join(done.stdout.split())
     assert done.stdout.strip().splitlines()[-1] == f"Report: {tmp_path / 'default' / 'report.html'}"
     tables = tmp_path / "default" / "report"
@@ -38,6 +39,7 @@ def test_programs_get_the_figures(tmp_path):
     assert found["report"] == str(tmp_path / "default" / "report.html")
     run = found["runs"]["default"]
     assert [row["policy"] for row in run["headline"]] == ["base", "sft_best", "spark"]
+    assert run["main"] == "spark"
     assert run["verdicts"][0]["answer"] == "Yes, it rose: +1.00 bits"
     assert len(run["training"]) == 10
 

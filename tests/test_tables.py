@@ -84,3 +84,9 @@ def test_an_unknown_item_of_a_list_is_named_by_its_row():
     with pytest.raises(SparkError, match="f: unknown tools 'hammer' in row 3; known are: calculator"):
         tables.check(tables.from_rows("answers", rows), "answers", "f")
     assert len(tables.check(tables.from_rows("answers", rows[:2]), "answers", "f")) == 2
+
+
+def test_updates_made_before_there_was_a_reward_are_read():
+    row = {"update": 1, "epoch": 1, "policy_loss": 0.0, "approx_kl": 0.0, "entropy": 0.0, "grad_norm": 0.0}
+    older = tables.from_rows("updates", [row | {"lr": 0.0, "tokens": 1}]).drop_columns(["reward"])
+    assert tables.check(older, "updates", "made")["reward"].to_pylist() == [None]

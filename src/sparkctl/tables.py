@@ -189,6 +189,15 @@ UPDATES = Table(
         Column("update", WHOLE, "number of the update, from 1"),
         Column("epoch", WHOLE, "pass over the steps, from 1"),
         Column("policy_loss", REAL, "what the objective minimises, without KL"),
+        Column(
+            "reward",
+            REAL,
+            "mean reward of the update's actions, each weighed by how much likelier it is than under the frozen start, every "
+            "state alike: sum(w r) / sum(w); where nothing has moved their plain mean. The start did not choose which actions "
+            "were tried, so it is not what the policy would earn by itself",
+            null="SFT has no reward, or made before it was recorded",
+            optional=True,
+        ),
         Column("value_loss", REAL, "loss of the critic", null="no critic"),
         Column(
             "approx_kl",

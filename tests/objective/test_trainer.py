@@ -1,5 +1,6 @@
 """What must hold of training, on a random tiny Llama: the invariants that a wrong loss or a wrong resume would break."""
 
+import math
 import os
 import subprocess
 import sys
@@ -401,6 +402,56 @@ def test_tool_entropy_of_the_first_update_is_that_of_the_base_model(tmp_path):
     within = float(-(shares * shares.log2()).sum(1).mean())
     assert row["tool_entropy_within"] == pytest.approx(within, rel=1e-5)
     assert row["tool_entropy_within"] < row["tool_entropy"]
+
+
+def shifted(trees, *by):
+    """The i-th rollout (reward 1 for the first, 0 for the others) with log-probs of the start that are lower by by[i]
+    over its action."""
+    return [
+        replace(t, forks=(replace(f, actions=(replace(a, start=tuple(lp - b / len(a.ids) for lp in a.start), reward=r),)),))
+        for t, b, r in zip(started(plain_model(), trees), by, (1.0, 0.0, 0.0), strict=False)
+        for f in t.forks
+        for a in f.actions
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("by", "mean"),
+    [
+        ((0, 0), 1 / 2),  # nothing has moved: the plain mean
+        ((math.log(2), -math.log(2)), 2 / (2 + 1 / 2)),  # twice and half as likely as at the start: 0.8
+        ((-math.log(4), math.log(4)), (1 / 4) / (1 / 4 + 4)),
+        ((math.log(3), 0, 0), 3 / (3 + 1 + 1)),
+    ],
+)
+@pytest.mark.parametrize("changes", [{}, {"critic": "value"}, {"ratio": "token", "packing": "rows"}])
+@pytest.mark.parametrize("tokens", [1, 10_000])
+def test_the_reward_is_that_of_what_the_policy_now_does(by, mean, changes, tokens):
+    trees = shifted(rollouts(len(by), steps=1), *by)
+    _, row = gradients(trees, plain_model(), micro_batch_tokens=tokens, **changes)
+    assert row["reward"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_the_reward_of_a_fork_counts_as_much_as_that_of_an_action():
+    """Three candidates worth 1 in one state, one worth 0 in another: each state weighs the same."""
+    many, one = rollouts(1, 3, steps=1, reward=1.0)[0], rollouts(1, 1, steps=1, seed=2, reward=0.0)[0]
+    trees = started(plain_model(), [many, replace(one, rollout_id="q1-s0")])
+    _, row = gradients(trees, plain_model(), objective="expected", action="all")
+    assert row["reward"] == pytest.approx(1 / 2)
+
+
+def test_supervised_fine_tuning_has_no_reward():
+    assert "reward" not in gradients(rollouts(2), objective="sft")[1]
+
+
+def test_watching_the_reward_changes_no_byte_of_the_adapter(tmp_path):
+    rows = {}
+    for reward in (0.0, 7.0):
+        trees = started(plain_model(), rollouts(6, reward=reward))
+        rows[reward] = fit(plain_model(), Job(trees, settings(kl=0.1), tmp_path / f"{reward}"))
+    _same_files(tmp_path / "0.0", tmp_path / "7.0")
+    assert [row.pop("reward") for row in rows[7.0]] == pytest.approx([7.0] * len(rows[7.0]))
+    assert [row | {"reward": 0.0} for row in rows[7.0]] == rows[0.0]
 
 
 def test_warnings_reach_the_user_once(tmp_path):

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver on this machine"),
 ]
 ROLLOUTS = 2500
+ESCAPE = "\ue00c"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_it_opens_without_errors_or_requests(browser, small):
 def test_every_chart_is_drawn_within_the_page(browser, small):
     opened(browser, small)
     drawings = browser.find_elements("css selector", "figure svg")
-    assert len(drawings) == 16
+    assert len(drawings) == 17
     for drawing in drawings:
         assert drawing.size["width"] > 200
         assert drawing.size["height"] > 50
@@ -161,8 +162,143 @@ def test_the_keyboard_moves_through_the_rollouts(browser, small):
         "1 of 12 rollouts",
         "q5-s0 · " + browser.find_element("css selector", "article h3").text[8:],
     )
-    keys(browser, "\ue00c", "j")  # Escape goes back to the list
-    assert browser.execute_script("return document.activeElement.getAttribute('role')") == "listbox"
+    keys(browser, ESCAPE)  # back to the list, which stays as it was filtered
+    assert focused(browser) == "listbox"
+    assert shown(browser)[0] == "1 of 12 rollouts"
+    assert browser.find_element("css selector", "input[name=text]").get_attribute("value") == "what is 4?"
+
+
+def focused(browser):
+    return browser.execute_script("return document.activeElement.getAttribute('role') ?? document.activeElement.name")
+
+
+@pytest.mark.parametrize("at", ["body", "[href='#training']", "summary", ".scroll", "article"])
+def test_the_letters_work_from_anywhere(browser, small, at):
+    opened(browser, small)
+    browser.execute_script("document.querySelector(arguments[0]).focus()", at)
+    keys(browser, "j", "j", "k")
+    assert shown(browser)[1].startswith("q2-s0")
+    assert focused(browser) == "listbox"
+    in_view = "const r = arguments[0].getBoundingClientRect(); return r.top < innerHeight && r.bottom > 0"
+    assert browser.execute_script(in_view, browser.find_element("css selector", "[aria-selected=true]"))
+    browser.execute_script("document.querySelector(arguments[0]).focus()", at)
+    keys(browser, "/")
+    assert focused(browser) == "text"
+    keys(browser, "j/k")
+    assert browser.find_element("css selector", "input[name=text]").get_attribute("value") == "j/k"
+
+
+def test_letters_that_are_typed_or_chorded_move_nothing(browser, small):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, small)
+    browser.execute_script("document.querySelector('select[name=tool]').focus()")
+    keys(browser, "k", "/")
+    assert (shown(browser)[1][:5], focused(browser)) == ("q1-s0", "tool")
+    browser.execute_script("document.querySelector('[role=listbox]').focus()")
+    for held in (Keys.CONTROL, Keys.ALT, Keys.META):
+        ActionChains(browser).key_down(held).send_keys("j").key_up(held).perform()
+    assert shown(browser)[1].startswith("q1-s0")
+
+
+def test_of_several_runs_the_letters_move_the_one_used_last(browser, several):
+    opened(browser, several)
+    until(lambda: len(browser.find_elements("css selector", ".rollouts[data-ready]")) == 2)
+
+    def at():
+        return [heading.text[:5] for heading in browser.find_elements("css selector", "article h3:first-child")]
+
+    keys(browser, "j")
+    assert at() == ["q2-s0", "q1-s0"]
+    browser.execute_script("document.querySelectorAll('[role=listbox]')[1].focus()")
+    browser.execute_script("document.activeElement.blur()")
+    keys(browser, "j", "j")
+    assert at() == ["q2-s0", "q3-s0"]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A report of two runs."""
+    folder = tmp_path_factory.mktemp("several")
+    for run in ("default", "other"):
+        kept(folder, whole(), run=run)
+    return reporting.report(folder, ["default", "other"], None)[0]
+
+
+@pytest.mark.parametrize("made", ["small", "several"])
+def test_what_is_said_against_the_base_wraps(browser, made, request):
+    opened(browser, request.getfixturevalue(made))
+    wraps = (
+        "return [...document.querySelectorAll('[id$=headline] td:last-child')].map(c => getComputedStyle(c).whiteSpace)"
+    )
+    assert browser.execute_script(wraps) == ["normal"] * (3 if made == "small" else 6)
+
+
+# ---- on paper --------------------------------------------------------------------------------------------------------
+
+PAPER = 717
+"""Width in CSS pixels of what Chromium prints on A4 within its own margins of 1 cm."""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A report with as many policies as make its tables wide."""
+    made = whole()
+    more = {f"answers.an_adapter_with_a_long_name_{i}": made["answers.spark"] for i in range(3)}
+    return written(tmp_path_factory.mktemp("wide"), made | more)
+
+
+@pytest.fixture
+def on_paper(browser, wide):
+    """The page as it is printed, before any script was told of it."""
+    opened(browser, wide)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    metrics = {"width": PAPER, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    yield browser
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_tables_behind_the_charts_are_printed(on_paper):
+    drawn = "t => t.checkVisibility() && t.getBoundingClientRect().height > 30"
+    found = f"return [...document.querySelectorAll('[data-panel] table')].map({drawn})"
+    assert on_paper.execute_script(found) == [True] * 13
+
+
+def test_no_table_is_wider_than_the_paper(on_paper):
+    widths = on_paper.execute_script(
+        "return [...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right)"
+    )
+    assert len(widths) == 13 + 2  # and two steps of the rollout
+    assert max(widths) <= PAPER
+    assert on_paper.execute_script("return document.documentElement.scrollWidth") <= PAPER
+
+
+def test_of_the_rollouts_the_open_one_is_printed(on_paper):
+    on_paper.execute_script("document.querySelectorAll('[role=option]')[2].click()")
+    assert on_paper.find_element("css selector", "article").text.startswith("q3-s0")
+    for left_out in (
+        "[role=listbox]",
+        ".filters",
+        ".rollouts .help",
+        "nav",
+        "[data-panel=provenance] details:not(.figures)",
+    ):
+        assert not on_paper.find_element("css selector", left_out).is_displayed(), left_out
+
+
+def test_where_css_cannot_open_them_the_tables_are_opened_for_printing(browser, small):
+    opened(browser, small)
+    are_open = "return [...document.querySelectorAll('details')].map(d => d.open)"
+    before = browser.execute_script(are_open)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    shut = [d.get_attribute("class") for d in browser.find_elements("css selector", "details:not([open])")]
+    assert len(shut) > 0
+    assert set(shut) == {""}, "settings stay shut, they are in the files"
+    browser.execute_script("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(are_open) == before
 
 
 def test_the_filters_narrow_the_list_together(browser, small):

@@ -78,11 +78,11 @@ def test_names_that_are_markup_are_escaped(tmp_path):
 
 def test_every_chart_has_a_text_alternative_and_a_table(html):
     elements = Elements(html)
-    # headline 2, categories, tool mix, by step 3, diversity, tool use, training 4, rewards, judged, cost.
-    assert len(elements.of("figure")) == html.count("<svg") == 16
+    # headline 2, categories, tool mix, by step 3, diversity, tool use, training 5, rewards, judged, cost.
+    assert len(elements.of("figure")) == html.count("<svg") == 17
     assert all(figure["role"] == "img" and len(figure["aria-label"]) > 25 for figure in elements.of("figure"))
-    for section in re.findall(r'<section class="panel" id="\w+">.*?</section>', html, re.DOTALL):
-        assert section.count("<table>") == 1
+    sections = re.findall(r'<section class="panel" id="\w+" data-panel="\w+">.*?</section>', html, re.DOTALL)
+    assert [section.count("<table>") for section in sections] == [1] * 13
 
 
 def test_ids_are_unique(html):
@@ -94,6 +94,14 @@ def test_colours_are_the_pages(html):
     drawn = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert "var(--series1)" in drawn
     assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
+
+
+def test_the_page_names_the_policy_that_it_judges(html):
+    assert '<p class="about">What this run shows of spark against base:</p>' in html
+
+
+def test_a_digest_is_cut_on_the_page_and_whole_in_its_title(html):
+    assert f'<td title="questions {"ab" * 32}">questions abababababab</td>' in html
 
 
 def test_nano_is_not_passed_off_as_more(html, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 
 from reported import answers, evaluated, kept, rollouts, sampled, whole
 from sparkctl import reporting, tables
+from sparkctl.report import page
 from sparkctl.report.panels import Findings
-from sparkctl.report.verdict import no_verdict, verdicts
+from sparkctl.report.verdict import no_verdict, subject, verdicts
 
 EVALUATED = ("tool_mix", "tool_mix_by_step", "diversity", "tool_use", "effort")
 
@@ -104,6 +105,20 @@ def test_each_step_of_the_tool_mix_is_of_its_own(tmp_path):
     assert (by[2, "cot"], by[2, "wikipedia"], by[2, "search"]) == (0.5, 0.5, 0.0)
 
 
+def test_the_curve_of_rewards_says_where_it_begins_and_ends(found):
+    says = next(c.says for c in panel_of(found, "training").draw("") if "reward" in c.says)
+    assert "spark from 0.5 to 0.54" in says
+
+
+def test_older_updates_have_no_curve_of_rewards(tmp_path):
+    from reported import updates
+
+    older = {"updates.spark": updates().drop_columns(["reward"])}
+    found = findings(tmp_path, older)
+    assert [row["reward"] for row in rows_of(found, "training")] == [None] * 5
+    assert len(panel_of(found, "training").draw("")) == 4
+
+
 def test_reward_terms_are_means_over_what_was_trained(found):
     rows = {row["action"]: row for row in rows_of(found, "rewards")}
     assert set(rows) == {"search", "cot"}
@@ -164,7 +179,38 @@ def test_time_is_that_of_the_latest_making_and_of_all(tmp_path):
 def test_provenance_names_key_version_seed_and_inputs(found):
     row = next(row for row in rows_of(found, "provenance") if row["artifact"] == "answers.spark")
     assert row["file"].startswith("answers.spark-")
-    assert (row["version"], row["seed"], row["inputs"]) == (1, 7, "questions abababababab")
+    assert (row["version"], row["seed"], row["inputs"]) == (1, 7, "questions " + "ab" * 32)
+
+
+def test_only_the_page_cuts_digests(found):
+    panel = panel_of(found, "provenance")
+    shown = next(row["inputs"] for row in panel.shown if row["artifact"] == "answers.spark")
+    assert (str(shown), shown.whole) == ("questions abababababab", "questions " + "ab" * 32)
+    assert "ab" * 32 in page.markdown(panel)
+
+
+@pytest.mark.parametrize(
+    ("logged", "main", "about"),
+    [
+        (["base", "zeta", "alpha"], "alpha", "alpha against base, alpha being the last policy evaluated"),
+        (["base", "alpha", "zeta", "alpha"], "zeta", "zeta against base, zeta being the last policy evaluated"),
+        (["alpha"], "alpha", "alpha against base, alpha being the last policy evaluated"),  # zeta: in another run
+        ([], "zeta", "zeta against base, zeta being the last policy evaluated"),
+        (["base", "spark", "alpha", "zeta"], "spark", "spark against base"),
+    ],
+)
+def test_the_verdict_is_about_spark_or_else_the_last_of_the_recipe(tmp_path, logged, main, about):
+    made = {f"answers.{name}": answers(name, [True] * 3, lambda i: ["cot"]) for name in {"base", "zeta", "alpha", main}}
+    store = kept(tmp_path, made)
+    for name in logged:
+        store.log(node=f"eval.{name}", seconds=1.0)
+    run = reporting._gathered(store)
+    assert (run.main, subject(run)) == (main, about)
+
+
+def test_of_two_policies_there_is_nothing_to_choose(tmp_path):
+    made = {f"answers.{name}": answers(name, [True] * 3, lambda i: ["cot"]) for name in ("base", "mine")}
+    assert subject(findings(tmp_path, made).run) == "mine against base"
 
 
 @pytest.mark.parametrize(

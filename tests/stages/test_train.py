@@ -122,6 +122,7 @@ def test_supervised_fine_tuning_weighs_every_step_alike(tmp_path):
     rows, made = run(tmp_path, [step("q1-s0", "search"), step("q2-s0", "search")], forks, objective="sft")
     assert [(r["advantage"], r["reward"]) for r in rows] == [(1.0, None), (1.0, None)]
     assert made["updates"]["clip_frac"].null_count == 1
+    assert made["updates"]["reward"].null_count == 1
 
 
 def test_all_trains_on_every_judged_candidate_against_the_forks_mean():
@@ -134,6 +135,14 @@ def test_all_trains_on_every_judged_candidate_against_the_forks_mean():
     assert advantages == pytest.approx({"search": 0.3 + 0.3, "cot": 0.0, "wikipedia": -0.3})
     assert [found[t]["correctness"] for t in ("search", "cot")] == [pytest.approx(0.3), None]
     assert found["calculator"]["dropped_because"] == "not judged"
+
+
+def test_the_reward_that_is_watched_is_that_of_the_credit_table():
+    forks, taken = [fork("q1-s0", {"search": 7, "wikipedia": 9, "cot": 2})], [step("q1-s0", "search")]
+    (tree,) = trees_of(taken, forks, action="all", group="fork", min_score=0)
+    rows = credit(taken, forks, action="all", group="fork", min_score=0)
+    rows = [row for row in rows if row["dropped_because"] is None]
+    assert [a.reward for a in tree.actions] == [r["reward"] for r in rows] != [r["advantage"] for r in rows]
 
 
 def test_the_selected_action_against_its_fork_by_hand():

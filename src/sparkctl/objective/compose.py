@@ -27,6 +27,8 @@ def objective(
     metrics["approx_kl"] = losses.approx_kl(logprobs.detach(), batch.start, batch.mask)
     if settings.objective != "sft":
         loss = loss + _regularised(logprobs, batch, advantage, settings)
+        metrics["weight"] = losses.importance(logprobs.detach(), batch.start, batch.mask)
+        metrics["weighed_reward"] = metrics["weight"] * batch.action_reward
     return loss, metrics
 
 

@@ -152,6 +152,12 @@ def llds(logprobs: torch.Tensor, old: torch.Tensor, mask: torch.Tensor, advantag
 # ---- what is watched -------------------------------------------------------------------------------------------------
 
 
+def importance(logprobs: torch.Tensor, old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(action,): how much likelier the whole action is than under the old policy, the product over its tokens: what
+    weighs an action of the old policy in a mean under the new one (Precup et al. 2000; Owen 2013, ch. 9)."""
+    return ((logprobs - old) * mask).sum(1).clamp(-FARTHEST, FARTHEST).exp()
+
+
 def entropy(logprobs: torch.Tensor) -> torch.Tensor:
     """(place,): entropy of next-token distributions in nats; `logprobs` (place, vocabulary)."""
     return -(logprobs.exp() * logprobs).sum(-1)

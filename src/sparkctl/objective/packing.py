@@ -51,6 +51,8 @@ class Batch:
     """(fork,): flat position, in (sequence, position), of the last token of the state."""
     reward: torch.Tensor
     """(fork,): of the executed action."""
+    action_reward: torch.Tensor
+    """(action,): of each trained action; watched, not trained on."""
     names: torch.Tensor | None = None
     """(fork, name, token): the kept place that predicts each token of a tool's name; None where that is not known."""
     name_targets: torch.Tensor | None = None
@@ -162,6 +164,7 @@ def _common_parts(trees: Sequence[Tree], where: Sequence[torch.Tensor]) -> dict[
         "rollout": of_fork[fork],
         "share": 1.0 / sizes[fork],
         "reward": torch.tensor([f.reward for f in forks], dtype=torch.float32),
+        "action_reward": torch.tensor([a.reward for a in actions], dtype=torch.float32),
     }
 
 

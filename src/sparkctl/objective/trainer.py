@@ -25,6 +25,9 @@ from sparkctl.objective.trees import Tree
 _NAMED = 5
 """Rollouts of a faulty batch that are named."""
 
+_REWARD = ("weighed_reward", "weight")
+"""Sums whose quotient is the mean reward under the current policy; SFT has none."""
+
 Row = dict[str, Any]
 """A row of the updates table."""
 
@@ -172,7 +175,7 @@ class _Training:
             if scored.tools is not None:
                 tools.append(scored.tools.cpu())
         self.ranks.sum_gradients(self.actor + self.critic)
-        row: Row = dict(self.ranks.sum_figures(sums, self.model.device))
+        row: Row = _with_reward(self.ranks.sum_figures(sums, self.model.device))
         row |= self._tool_figures(self.ranks.gathered(tools)) | self._critic_figures(self.ranks.gathered(fitted))
         return row | {"tokens": sum(len(action.ids) for tree in trees for action in tree.actions)}
 
@@ -182,7 +185,8 @@ class _Training:
 
     @property
     def _figures(self) -> list[str]:
-        return ["policy_loss", "approx_kl", "entropy"] + (["clip_frac"] if self.settings.objective == "ppo" else [])
+        more = {"sft": [], "ppo": ["clip_frac", *_REWARD], "expected": [*_REWARD]}
+        return ["policy_loss", "approx_kl", "entropy", *more[self.settings.objective]]
 
     def _fit_critic(self, batch: Batch, states: int, fitted: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """(action,): the advantages; with a critic, its own estimates, after adding the gradient of its loss."""
@@ -291,6 +295,13 @@ def _tensorboard(folder: Path, done: int) -> Any:
 
 def _states(trees: Sequence[Tree]) -> int:
     return sum(len(tree.forks) for tree in trees)
+
+
+def _with_reward(sums: dict[str, float]) -> Row:
+    """The figures with the quotient in place of the two sums: of the whole update, over all its forward passes and
+    processes; a mean of their quotients would be another number."""
+    row: Row = {name: value for name, value in sums.items() if name not in _REWARD}
+    return row | ({"reward": sums["weighed_reward"] / sums["weight"]} if "weight" in sums else {})
 
 
 def _note(row: Row) -> str:

@@ -19,6 +19,8 @@ class Action:
     start: Sequence[float] = ()
     """Log-prob of each token under the frozen start: old and reference policy in one."""
     advantage: float = 0.0
+    reward: float = 0.0
+    """What the advantage was made of; watched, not trained on."""
 
 
 @dataclass(frozen=True)

@@ -89,5 +89,13 @@ class Material:
 
     @property
     def main(self) -> str | None:
-        """The policy that the verdict is about."""
-        return MAIN if MAIN in self.comparisons else next(reversed(self.comparisons), None)
+        """The policy that the verdict is about: `spark`, else the one that came last to this run's evaluation, which goes by
+        the recipe's order; those evaluated in another run, of which its log says nothing, count as earlier, by name."""
+        if MAIN in self.comparisons:
+            return MAIN
+        logged = list(dict.fromkeys(record.get("node") for record in self.records))
+        return max(
+            self.comparisons,
+            key=lambda name: (logged.index(node) if (node := f"eval.{name}") in logged else -1, name),
+            default=None,
+        )

@@ -127,12 +127,10 @@ function browse(section, rollouts) {
     for (const value of [...new Set(values)].filter(Boolean).sort()) form.elements[name].append(new Option(value));
   }
 
-  const moves = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+  const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
   list.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.key in moves) move(moves[event.key]);
-    else if (event.key === "/") form.elements.text.focus();
-    else return;
+    if (modified(event) || !(event.key in moves)) return;
+    move(moves[event.key]);
     event.preventDefault();
   });
   list.addEventListener("click", (event) => {
@@ -143,18 +141,57 @@ function browse(section, rollouts) {
   form.addEventListener("change", filter); // all that a select fires where software drives it
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") list.focus();
+    if (event.key !== "Escape") return;
+    event.preventDefault(); // Chromium would empty a search field
+    list.focus();
   });
 
   fill("category", rollouts.map((rollout) => rollout.category));
   fill("outcome", rollouts.map((rollout) => rollout.outcome));
   fill("tool", taken.flatMap((names) => [...names]));
   filter();
+  return {
+    section,
+    step: (by) => {
+      list.focus(); // brings it into view
+      move(by);
+    },
+    search: () => form.elements.text.focus(),
+  };
 }
+
+const modified = (event) => event.ctrlKey || event.altKey || event.metaKey;
+const browsers = []; // one per run
+let latest = null; // the one that the reader used last
+
+document.addEventListener("focusin", (event) => {
+  latest = browsers.find((browser) => browser.section.contains(event.target)) ?? latest;
+});
+// j, k and / work wherever the reader is, except where they are text.
+const everywhere = { j: (browser) => browser.step(1), k: (browser) => browser.step(-1), "/": (browser) => browser.search() };
+document.addEventListener("keydown", (event) => {
+  const browser = latest ?? browsers[0];
+  if (!browser || modified(event) || !(event.key in everywhere)) return;
+  if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+  everywhere[event.key](browser);
+  event.preventDefault();
+});
 
 for (const section of document.querySelectorAll(".rollouts")) {
   unpacked(section.querySelector("script").textContent).then((rollouts) => {
-    browse(section, rollouts);
+    browsers.push(browse(section, rollouts));
+    browsers.sort((a, b) => (a.section.compareDocumentPosition(b.section) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
     section.dataset.ready = "true";
   });
 }
+
+// On paper nothing can be opened: the tables behind the charts are, for as long as printing takes.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened.push(...document.querySelectorAll("details.figures:not([open])"));
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+  opened = [];
+});

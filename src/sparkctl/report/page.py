@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.report.browser import rollouts
-from sparkctl.report.panels import Findings, Panel, Row
+from sparkctl.report.panels import Chart, Findings, Panel, Row
 from sparkctl.report.terminal import NANO_SAYS
-from sparkctl.report.verdict import no_verdict, verdicts
+from sparkctl.report.verdict import no_verdict, subject, verdicts
 
 _HERE = Path(__file__).parent
 _ROWS_SHOWN = 100
@@ -31,7 +31,7 @@ def render(found: Sequence[Findings], key: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"svg": lambda chart: Markup(chart.svg), "cell": cell}
+    environment.filters |= {"svg": _svg, "cell": cell, "breakable": _breakable}
     script = (_HERE / "page.js").read_text()
     return environment.get_template("page.html").render(
         key=key,
@@ -66,6 +66,19 @@ def cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9 else str(value)
 
 
+def _svg(chart: Chart) -> Any:
+    from markupsafe import Markup
+
+    return Markup(chart.svg)
+
+
+def _breakable(text: str) -> Any:
+    """Long names may break at their underscores, where a line has no room: on paper a table cannot be scrolled."""
+    from markupsafe import Markup, escape
+
+    return escape(text).replace("_", Markup("_<wbr>"))
+
+
 def _line(cells: Any) -> str:
     shown = (
         " ".join(str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for text in cells
@@ -82,7 +95,7 @@ def _section(of: Findings, several: bool) -> dict[str, Any]:
         "prefix": prefix,
         "verdicts": verdicts(run),
         "no_verdict": None if run.main else no_verdict(run),
-        "main": run.main,
+        "subject": subject(run) if run.main else None,
         "missing": run.missing,
         "panels": [_shown(panel, prefix) for panel in of.panels],
         "rollouts": len(walked),

@@ -4,6 +4,7 @@ A part whose tables the run does not have is None. Tables are in plain units: sh
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -44,6 +45,17 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A text too long for a page: what is shown of it, and the whole for those who ask."""
+
+    short: str
+    whole: str
+
+    def __str__(self) -> str:
+        return self.short
+
+
+@dataclass(frozen=True)
 class Panel:
     """One part of the report. `name` is also that of its files and its place on the page."""
 
@@ -73,7 +85,7 @@ class Findings:
         """All figures, for programs."""
         said = [vars(verdict) for verdict in verdicts(self.run)]
         tables = {panel.name: panel.table.to_pylist() for panel in self.panels}
-        return {"verdicts": said, "missing": self.run.missing, **tables}
+        return {"main": self.run.main, "verdicts": said, "missing": self.run.missing, **tables}
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
@@ -256,6 +268,7 @@ def _step_chart(name: str, policy: str, rows: Sequence[Row]) -> Chart:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 _CURVES = {
+    "reward": "mean reward, weighted",
     "tool_entropy": "entropy of tool choice, bits",
     "approx_kl": "approx_kl, nats",
     "clip_frac": "share clipped",
@@ -283,8 +296,11 @@ def training(run: Material) -> Panel | None:
         return drawn
 
     explains = (
-        "One row per optimiser update. Entropy is that of the nine actions' names in the update's states. approx_kl is the "
-        "drift from the frozen start; losses of different objectives cannot be compared with one another."
+        "One row per optimiser update. Reward: mean over the update's actions, each weighted by how much likelier the policy "
+        "now is to take it than the frozen start was; rising means that the policy moves towards what is rewarded. Every "
+        "update has other questions, so it also goes up and down with them. SFT has none. Entropy is that of the nine "
+        "actions' names in the update's states. approx_kl is the drift from the frozen start; losses of different objectives "
+        "cannot be compared with one another."
     )
     return Panel("training", "Training", explains, _table(rows), draw)
 
@@ -632,14 +648,21 @@ def provenance(run: Material) -> Panel | None:
         return None
     explains = (
         "Every artifact of this run: its file in the store, whose name ends in its key, the stage's version, the seed, and "
-        "the first twelve digits of the digests of its inputs and of what else decides it."
+        "the digests of its inputs and of what else decides it. The files have these whole; on the page they are cut to "
+        "twelve digits, and pointing at them shows the rest."
     )
-    shown = tuple({name: value for name, value in row.items() if name != "settings"} for row in rows)
+    shown = tuple({name: _cut(value) for name, value in row.items() if name != "settings"} for row in rows)
     return Panel("provenance", "Provenance", explains, _table(rows), shown=shown)
 
 
 def _digests(inputs: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{name} {' '.join(d[:12] for d in found)}" for name, found in sorted(inputs.items()))
+    return "; ".join(f"{name} {' '.join(found)}" for name, found in sorted(inputs.items()))
+
+
+def _cut(value: Any) -> Any:
+    """With its digests cut, where it has any."""
+    short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", value) if isinstance(value, str) else value
+    return value if short == value else Cut(short, value)
 
 
 # ---- shared ----------------------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ def verdicts(console: Console, run: Material) -> None:
         headline(console, run.summaries)
     found = verdict.verdicts(run)
     said = [f"{v.question} {v.answer}. {v.because}" for v in found] or [verdict.no_verdict(run)]
+    if found:
+        said.insert(0, f"What this run shows of {verdict.subject(run)}:")
     if run.missing:
         said.append(f"This run is not finished. Missing: {', '.join(run.missing)}.")
     for line in [*said, *([NANO_SAYS] if run.is_nano else [])]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sparkctl.episode import ACTIONS
 from sparkctl.report.comparison import Comparison
-from sparkctl.report.material import BASE, Material
+from sparkctl.report.material import BASE, MAIN, Material
 from sparkctl.report.statistics import Interval
 
 
@@ -24,6 +24,12 @@ def verdicts(run: Material) -> list[Verdict]:
         return []
     found = run.comparisons[run.main]
     return [_diversity(found), _accuracy(found), _certainty(found)]
+
+
+def subject(run: Material) -> str:
+    """Which policies the verdict is about and, where that is not plain, why these."""
+    plain = run.main == MAIN or len(run.comparisons) == 1
+    return f"{run.main} against {BASE}" + ("" if plain else f", {run.main} being the last policy evaluated")
 
 
 def no_verdict(run: Material) -> str:

@@ -264,7 +264,7 @@ def trees(entries: Sequence[_Entry], settings: Train, reader: tokens.Reader) -> 
 
 
 def _fork(step: int, entries: Sequence[_Entry], settings: Train) -> Fork:
-    actions = tuple(Action(e.ids, e.start, e.advantage) for e in entries)
+    actions = tuple(Action(e.ids, e.start, e.advantage, e.reward) for e in entries)
     first = entries[0]
     reward = _step_reward(first) if settings.critic == "value" else 0.0
     return Fork(first.prompt_ids, actions, step, reward)
@@ -457,7 +457,7 @@ def _step_reward(entry: _Entry) -> float:
 
 STAGE = Stage(
     "train",
-    2,
+    3,
     Train,
     run,
     "train a LoRA adapter on the judged steps",
