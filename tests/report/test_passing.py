@@ -60,3 +60,13 @@ def test_one_sample_gives_no_figures_and_the_fewest_bound_k():
     assert passing(sampled([(True, [])])) == {}
     assert passing(sampled([(True, [])] * 1, [(True, []), (True, [])])) == {}
     assert "pass@3" not in passing(sampled([(True, [])] * 2, [(True, [])] * 3))
+
+
+def test_guesses_may_hit_but_do_not_vote():
+    rows = [(True, [], "A"), (False, [], "C"), (False, [], "C")]
+    answers = sampled(rows)
+    assert passing(answers)["majority_vote"].value == 0.0
+    at = answers.column_names.index("extracted_by")
+    guessed = answers.set_column(at, "extracted_by", [["official", "guess", "guess"]])
+    assert passing(guessed)["majority_vote"].value == 1.0
+    assert passing(guessed)["pass@1"].value == pytest.approx(1 / 3)

@@ -6,6 +6,7 @@ from scipy.stats import binomtest
 from sparkctl import tables
 from sparkctl.report.statistics import wilson
 from sparkctl.report.summary import summarise
+from sparkctl.report.verdict import scored
 
 
 def answer(question_id, correct, tools, **changes):
@@ -101,3 +102,13 @@ def test_who_takes_no_tool_has_no_entropy():
     assert (found.tool_entropy_bits, found.tool_share) == (None, {})
     assert found.shown()["entropy, bits"] == "no choices"
     assert (found.as_json()["tool_entropy_bits"], found.as_json()["tool_entropy_ci"]) == (None, None)
+
+
+def test_what_scored_the_answers_is_said():
+    read = [answer(1, True, [], extracted_by="text"), answer(2, False, [], answer=None)]
+    official = [answer(1, True, [], extracted_by="official"), answer(2, False, [], extracted_by="guess")]
+    strict, other = (summarise(tables.from_rows("answers", rows)) for rows in (read, official))
+    assert (strict.scoring, other.scoring) == ("strict", "official")
+    assert scored({"base": strict}).startswith("Scored strictly")
+    assert "rules: an answer that cannot be read is guessed" in scored({"base": other})
+    assert "rules (of spark): " in scored({"base": strict, "spark": other})

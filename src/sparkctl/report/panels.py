@@ -28,7 +28,7 @@ from sparkctl.report.statistics import (
     wilson,
 )
 from sparkctl.report.summary import percent, right_and_asked, tool_shares
-from sparkctl.report.verdict import in_words, verdicts
+from sparkctl.report.verdict import in_words, scored, verdicts
 
 Row = dict[str, Any]
 
@@ -99,6 +99,7 @@ def headline(run: Material) -> Panel | None:
         {
             "policy": name,
             "n": s.n,
+            "scoring": s.scoring,
             **as_row("accuracy", s.accuracy),
             **as_row("accuracy_macro", s.accuracy_macro),
             **as_row("entropy_bits", s.tool_entropy_bits),
@@ -143,7 +144,7 @@ def headline(run: Material) -> Panel | None:
         "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
         "has several samples with their effective number; the macro average, in which every category weighs the same, has "
         "that which theirs give it (Zou & Donner). Entropy is corrected for small samples after Miller and Madow; "
-        f"bootstrap, {_DRAWN}. An answer that is missing or cannot be read counts as wrong. Differences are paired by "
+        f"bootstrap, {_DRAWN}. {scored(run.summaries)} Differences are paired by "
         "question; their intervals are those of Bonett & Price for accuracy and the bootstrap's for entropy."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)

@@ -30,8 +30,11 @@ def passing(answers: pa.Table) -> dict[str, Estimate]:
     Samples vote in their order. Where questions differ in their number of samples, k goes up to the least.
     """
     given: dict[int, list[tuple[str | None, bool]]] = defaultdict(list)
-    for row in answers.sort_by("sample_id").select(["question_id", "answer", "is_correct"]).to_pylist():
-        given[row["question_id"]].append((row["answer"], row["is_correct"]))
+    columns = ["question_id", "answer", "is_correct", "extracted_by"]
+    for row in answers.sort_by("sample_id").select(columns).to_pylist():
+        # A question's guesses are all the same letter: they may hit, but have no vote.
+        voted = None if row["extracted_by"] == "guess" else row["answer"]
+        given[row["question_id"]].append((voted, row["is_correct"]))
     n = min(map(len, given.values()))
     if n < 2:
         return {}

@@ -21,6 +21,8 @@ class Summary:
     """One policy's evaluation."""
 
     n: int
+    scoring: str
+    """How answers were read: strict, or official (see `reading`)."""
     accuracy: Estimate
     """The micro average: of all answers."""
     accuracy_macro: Estimate
@@ -86,6 +88,7 @@ def summarise(answers: pa.Table) -> Summary:
     by_category = {category: _accuracy(questions[these], correct[these]) for category, these in of.items()}
     return Summary(
         n=len(correct),
+        scoring="official" if {"official", "guess"} & set(answers["extracted_by"].to_pylist()) else "strict",
         accuracy=_accuracy(questions, correct),
         accuracy_macro=macro_average(list(by_category.values())),
         tool_entropy_bits=entropy(counts),

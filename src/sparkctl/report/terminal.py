@@ -30,6 +30,8 @@ def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
     for name, s in summaries.items():
         table.add_row(name, *s.shown().values())
     console.print(table)
+    if any(s.scoring == "official" for s in summaries.values()):
+        console.print(verdict.scored(summaries), highlight=False)
 
 
 def verdicts(console: Console, run: Material) -> None:

@@ -1,12 +1,14 @@
 """What a run shows, in plain words: did tool choice grow more diverse, did accuracy hold, how sure is that."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparkctl.episode import ACTIONS
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.material import BASE, MAIN, Material
 from sparkctl.report.statistics import Interval
+from sparkctl.report.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,17 @@ def no_verdict(run: Material) -> str:
     if evaluated == [BASE]:
         return f"Only '{BASE}' has been evaluated, so there is nothing to compare it with."
     return "The policies were not asked the same questions, so they cannot be compared; evaluate them again together."
+
+
+def scored(summaries: Mapping[str, Summary]) -> str:
+    """What answers count for that cannot be read."""
+    official = [name for name, s in summaries.items() if s.scoring == "official"]
+    if not official:
+        return "Scored strictly: an answer that is missing or cannot be read counts as wrong."
+    whose = "" if len(official) == len(summaries) else f" (of {', '.join(official)})"
+    return (
+        f"Scored by MMLU-Pro's official rules{whose}: an answer that cannot be read is guessed, and may count as right."
+    )
 
 
 def in_words(found: Comparison) -> str:
