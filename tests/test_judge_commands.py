@@ -234,7 +234,7 @@ def test_steps_without_candidates_are_said_and_the_sum_leaves_them_out():
     shown = printed(terminal.estimates, steps)
     assert "at most 12" in shown
     assert "not made yet" in shown
-    total = next(line for line in shown.splitlines() if line.startswith("│ all"))
+    total = next(line for line in shown.splitlines() if line.startswith("│ so far"))
     assert [cell.strip() for cell in total.split("│")[2:8]] == ["20", "4", "10,000", "5,400", "1.00", "4.00"]
 
 

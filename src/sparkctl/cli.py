@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 """What typer gives back, instead of raising, where Ctrl-C was pressed."""
 
+_LEAST_WIDTH = 14
+"""Characters that a column of `show` needs to be of use."""
+
 app = typer.Typer(
     name="sparkctl",
     no_args_is_help=True,
@@ -30,6 +33,24 @@ app = typer.Typer(
     help="Offline, step-wise reinforcement learning that teaches language models to use many tools (SPaRK). "
     "The stages synth, judge, select, train, eval each read and write Parquet; each brings what it needs up to date.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"sparkctl {metadata.version('sparkctl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
+
 
 Profile = Annotated[str, typer.Option("--profile", help="nano (embedded, no key, no GPU) or paper.")]
 Run = Annotated[str, typer.Option("--run", help="Name of the run: its tables are linked under DATA/RUN.")]
@@ -333,12 +354,20 @@ def show_command(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if found.num_columns * _LEAST_WIDTH > console.width:  # too narrow for a line each: a table each
+        for row in found.to_pylist():
+            shown = Table(show_header=False)
+            for name, value in row.items():
+                shown.add_row(name, Text(_cell(value)))
+            console.print(shown)
+        return
     shown = Table()
     for name in found.column_names:
         shown.add_column(name, overflow="ellipsis", no_wrap=True)
     for row in found.to_pylist():
         shown.add_row(*(Text(_cell(value)) for value in row.values()))
-    Console().print(shown)
+    console.print(shown)
 
 
 @app.command("path")
@@ -516,7 +545,10 @@ def main() -> None:
         _fail(f"{fault.filename or 'a file'}: {fault.strerror or fault}; check disk space and permissions")
     except Exception as fault:
         if hasattr(fault, "exit_code") and hasattr(fault, "format_message"):  # a usage error of click
-            _fail(f"{fault.format_message()}; see sparkctl --help")
+            said = fault.format_message().rstrip(".")
+            if not said:  # the help was asked for, by giving no command, and has been shown
+                raise SystemExit(2) from None
+            _fail(f"{said}; see sparkctl --help")
         raise
 
 

@@ -29,7 +29,7 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
-from sparkctl.recipe import Values, expanded
+from sparkctl.recipe import Values, did_you_mean, expanded
 from sparkctl.settings import Settings, checked
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
@@ -107,6 +107,29 @@ _OWNED_ELSEWHERE = {
 _OF_ALL_VARIANTS = {"quantise": "train.quantise, for all variants and their reference"}
 
 
+_SETTABLE: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
+    "synth": (synth.Synth, ("questions", "limit", "categories", "steps")),
+    "judge": (judge.Judge, ()),
+    "select": (select.Select, ()),
+    "train": (train.Train, ("variant",)),
+    "eval": (eval_stage.Eval, ("questions", "limit", "categories", "policies")),
+}
+"""Section -> its stage's settings, and what else may stand there."""
+
+
+def _check_known(section: str, values: Values, known: list[str]) -> None:
+    for name in values:
+        if name not in known:
+            raise SparkError(f"{section}.{name}: unknown setting{did_you_mean(name, known)}")
+
+
+def _variants_of(values: Values) -> dict[str, Values]:
+    variants = values.get("variant", {})
+    if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
+        raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
+    return variants
+
+
 class _Sections:
     """A recipe's sections, with what one stage's settings take over from another's recipe."""
 
@@ -117,6 +140,11 @@ class _Sections:
         for section, owners in _OWNED_ELSEWHERE.items():
             for name in owners.keys() & recipe[section].keys():
                 raise SparkError(f"{section}.{name}: cannot be set here; it comes from {owners[name]}")
+        for section, (kind, taken) in _SETTABLE.items():
+            known = sorted({*kind.model_fields, *taken} - _OWNED_ELSEWHERE[section].keys())
+            _check_known(section, recipe[section], known)
+        for variant, values in _variants_of(self.train).items():
+            _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
         self.toolset: Tools = checked(Tools, self.tools, "tools")
         self.answering = toolports.identities(self.toolset, memory)
         described = set(self.tools.get("descriptions", {}))
@@ -130,9 +158,8 @@ class _Sections:
         self.steps = self.synth.pop("steps", 5)
         if not isinstance(self.steps, int) or not 1 <= self.steps <= 100:
             raise SparkError(f"synth.steps: must be a whole number from 1 to 100, got {self.steps!r}")
-        self.variants = self.train.pop("variant", {})
-        if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
-            raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
+        self.variants = _variants_of(self.train)
+        self.train.pop("variant", None)
         for variant, values in self.variants.items():
             for name in (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS).keys() & values.keys():
                 owner = (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS)[name]

@@ -44,7 +44,7 @@ def _answered(question: Mapping[str, Any], cleaned: Mapping[str, Any]) -> State 
 
 def chosen(shots: Mapping[str, Sequence[Shot]], question: Mapping[str, Any], k: int, source: str) -> tuple[State, ...]:
     """The k examples that are told before a question, or a SparkError where `source` has too few."""
-    asked = content(clean(question) or question)
+    asked = content(question)
     others = [shot.episode for shot in shots.get(question["category"], ()) if shot.content != asked]
     if len(others) < k:
         raise SparkError(

@@ -155,7 +155,7 @@ def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
     if (path / _PROVENANCE).exists():
         return  # of the same key, and so complete: another process was faster
     with whole(path) as temporary:
-        shutil.copytree(source, temporary)
+        shutil.copytree(source, temporary, copy_function=shutil.copyfile)  # safetensors lets nobody else read its files
         (temporary / _PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
 
 

@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from sparkctl.errors import SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
+from sparkctl.recipe import did_you_mean
 from sparkctl.recordings import Recordings
 from sparkctl.report import comparison, diversity
 from sparkctl.report.audit import audit
@@ -220,12 +222,13 @@ class Workbench:
             )
         outputs = _places(nodes[0], writes)
         inputs = self._inputs(nodes[0], reads)
-        maker = self._maker()
+        maker, begun = self._maker(), time.monotonic()
         with maker.run_stage(nodes[0].stage, nodes[0].settings, inputs, name) as made:
             for output, path in outputs.items():
                 provenance = {"stage": name, "settings": nodes[0].settings.identity()}
                 pipeline.write(made[output], output, path, provenance)
-        return [Fate(nodes[0], True, f"wrote {', '.join(map(str, outputs.values()))}")]
+        told = f"wrote {', '.join(map(str, outputs.values()))}"
+        return [Fate(nodes[0], True, told, seconds=time.monotonic() - begun)]
 
     def table(self, name: str, part: str | None) -> pa.Table:
         """A table of the run; rounds and policies joined unless one is named."""
@@ -239,7 +242,9 @@ class Workbench:
         wanted = f"{name}.{part}" if part else name
         found = [self.store.linked(a) for a in self.store.artifacts() if a == wanted or a.startswith(f"{wanted}.")]
         if not found:
-            raise SparkError(f"{self.store.run}: this run has no table '{wanted}' yet; `sparkctl run` makes it")
+            parts = [a.partition(".")[2] for a in self.store.artifacts() if part and a.startswith(f"{name}.")]
+            there = did_you_mean(str(part), parts, listed=True) if parts else "; `sparkctl run` makes it"
+            raise SparkError(f"{self.store.run}: this run has no table '{wanted}' yet{there}")
         return [path for path in found if path]
 
     def result(self, fates: Sequence[Fate]) -> Result:
@@ -291,9 +296,9 @@ class Workbench:
                 raise SparkError(f"--read {given}: write INPUT=FILE, where INPUT is one of: {', '.join(allowed)}")
             files.setdefault(name, []).append(Path(path))
         files = {name: [path] for name, path in node.files.items()} | files
-        # A policy without its adapter would be the base under another name.
-        needed = (*node.stage.reads, *({"adapter"} & node.reads.keys()))
-        if missing := [name for name in needed if name not in files]:
+        # Beside what the stage always reads: a policy without its adapter would be the base under another name, and a
+        # later step without the ones before it would count the use of tools from 0.
+        if missing := [name for name in dict.fromkeys((*node.stage.reads, *node.reads)) if name not in files]:
             raise SparkError(f"{node.stage.name}: needs --read {missing[0]}=FILE")
         return {name: pipeline.read_input(name, paths) for name, paths in files.items()}
 

@@ -120,7 +120,7 @@ def test_a_long_table_is_thinned_and_says_so(tmp_path):
     from reported import updates
 
     html = reporting.report(kept(tmp_path, {"updates.spark": updates(450)}).root, ["default"], None)[0].read_text()
-    assert "Every 5th row is shown; all 450 are in the file." in html
+    assert "One row in 2 is shown; all 450 are in the file." in html
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,15 @@ def test_a_scorecard_by_hand():
     )
     # law 3 of 4, art 0 of 1: micro 3/5, macro (3/4 + 0) / 2.
     assert card.overall.accuracy == pytest.approx(0.6)
-    # Wilson's limits: law .300642 to .954413, art 0 to .793451. Below: .449358 / 2, above: sqrt(.204413^2 + .793451^2) / 2.
-    assert (card.macro.value, card.macro.low, card.macro.high) == pytest.approx((0.375, 0.150321, 0.784679), abs=1e-6)
+    # Wilson's interval of .375 for n = 2^2 / (1/4 + 1/1) = 3.2.
+    assert (card.macro.value, card.macro.low, card.macro.high) == pytest.approx((0.375, 0.079170, 0.807217), abs=1e-6)
     assert (card.overall.n, card.overall.extraction_failed, card.overall.guessed_right) == (5, 2, 1)
     assert list(card.categories) == ["art", "law"]
     assert (card.categories["law"].n, card.categories["law"].accuracy) == (4, 0.75)
     theirs = binomtest(3, 4).proportion_ci(method="wilson")
     assert card.categories["law"].accuracy_ci == pytest.approx((theirs.low, theirs.high))
     shown = card.as_json()
-    assert shown["macro_ci"] == pytest.approx((0.150321, 0.784679), abs=1e-6)
+    assert shown["macro_ci"] == pytest.approx((0.079170, 0.807217), abs=1e-6)
     assert (shown["n"], shown["micro"], shown["macro"], shown["extraction_failed"]) == (5, 0.6, 0.375, 2)
     assert shown["categories"]["art"]["accuracy"] == 0.0
 

@@ -118,6 +118,11 @@ def test_several_judges_are_averaged():
     assert (row["tool_name"], row["chosen_score"]) == ("wikipedia", 7.0)
 
 
+def test_candidates_of_another_step_are_refused():
+    with pytest.raises(SparkError, match="candidates: are of step 2, not of step 1; give those of step 1, or another"):
+        run(fork_rows("q1-s0", {"search": 7}, step_idx=2))
+
+
 def test_candidates_without_a_row_in_scores_are_named():
     candidates, scores = fork_rows("q1-s0", {"search": 7})
     with pytest.raises(

@@ -26,6 +26,9 @@ from sparkctl.report.statistics import (
     questions_needed,
 )
 
+FEW_FLIPS = 10
+"""Below as many questions that differ, a share of them has an interval wider than itself."""
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -82,6 +85,13 @@ class Comparison:
     def test(self) -> str:
         """What the p-values are of."""
         return "exact sign test of the questions' averages" if self.averaged else "McNemar's exact test"
+
+    @property
+    def flips(self) -> str:
+        """How far `questions_for_one_point` can be relied on, where that is not far: it rests on the questions that
+        differ."""
+        seen = len(self.accuracy.only_a) + len(self.accuracy.only_b)
+        return f" (a rough guess: only {seen} differed here)" if 0 < seen < FEW_FLIPS else ""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

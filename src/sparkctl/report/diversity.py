@@ -63,17 +63,16 @@ def _groups(answers: pa.Table) -> Iterator[tuple[str, str, tuple[list[Any], list
 
 def _entropy_row(of: str, group: str, part: tuple[Sequence[Any], Sequence[Any]]) -> Row | None:
     counts = tool_counts(*part)
-    counts = counts[counts.sum(1) > 0]
-    total = counts.sum(0)
+    choosing, total = int((counts.sum(1) > 0).sum()), counts.sum(0)
     found = entropy(counts)
     if found is None:
         return None
-    low, high = (found.low, found.high) if len(counts) > 1 else (None, None)
+    low, high = (found.low, found.high) if choosing > 1 else (None, None)
     return {
         "of": of,
         "group": group,
         "choices": int(total.sum()),
-        "questions": len(counts),
+        "questions": choosing,
         "entropy_bits": found.value,
         "entropy_bits_low": low,
         "entropy_bits_high": high,

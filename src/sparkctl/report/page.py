@@ -19,7 +19,7 @@ from sparkctl.report.terminal import NANO_SAYS
 from sparkctl.report.verdict import no_verdict, subject, verdicts
 
 _HERE = Path(__file__).parent
-_ROWS_SHOWN = 100
+_ROWS_SHOWN = 400
 """Longer tables are thinned out on the page."""
 
 
@@ -62,6 +62,7 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
+        value = 0.0 if abs(value) < 1e-9 else value  # what rounding left of nothing
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9 else str(value)
 
@@ -107,7 +108,7 @@ def _section(of: Findings, several: bool) -> dict[str, Any]:
 def _shown(panel: Panel, prefix: str) -> dict[str, Any]:
     rows: list[Row] = list(panel.shown) or panel.table.to_pylist()
     every = -(-len(rows) // _ROWS_SHOWN)
-    thinned = f"Every {every}th row is shown; all {len(rows):,} are in the file." if every > 1 else ""
+    thinned = f"One row in {every} is shown; all {len(rows):,} are in the file." if every > 1 else ""
     return {"panel": panel, "charts": panel.draw(prefix), "rows": rows[::every], "thinned": thinned}
 
 

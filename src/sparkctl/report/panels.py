@@ -143,8 +143,9 @@ def headline(run: Material) -> Panel | None:
     explains = (
         "Unseen questions, the policy choosing its own actions. 95 % intervals: Wilson's for accuracy, where a question "
         "has several samples with their effective number; the macro average, in which every category weighs the same, has "
-        "that which theirs give it (Zou & Donner). Entropy is corrected for small samples after Miller and Madow; "
-        f"bootstrap, {_DRAWN}. {scored(run.summaries)} Differences are paired by "
+        "Wilson's too. Entropy is corrected for small samples after Miller and Madow; "
+        f"bootstrap, {_DRAWN}. {scored(run.summaries)} No answer: none was given, or none that can be "
+        "read. n: answers. Differences are paired by "
         "question; their intervals are those of Bonett & Price for accuracy and the bootstrap's for entropy."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
@@ -448,7 +449,7 @@ def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     start = (
         f"95 % bootstrap intervals, {_DRAWN}; of the shares of calls and of turns Wilson's, with their effective number. "
         "Per question: of one sample of it. A call is that of a tool; cot calls nothing. Prompt tokens: of the prompts of all turns. Dollars are known where eval.usd_per_million_tokens says what "
-        "tokens cost; without tools and judge. "
+        "tokens cost, but not of replies remembered from before prompts were counted; without tools and judge. "
     )
     if not any(found["same_question_differs"] for found in of.values()):
         return start + (

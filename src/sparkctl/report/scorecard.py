@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparkctl.report.statistics import Estimate, Interval, macro_average, proportion
+from sparkctl.report.statistics import Array, Estimate, Interval, macro_average, proportion
 from sparkctl.report.summary import right_and_asked
 
 
@@ -34,12 +34,8 @@ class Scorecard:
     overall: Share
     categories: dict[str, Share]
     """Empty where the file has no categories."""
-
-    @property
-    def macro(self) -> Estimate | None:
-        """Mean of the categories' accuracies; None without categories. (The micro average is `overall.accuracy`.)"""
-        parts = [Estimate(share.accuracy, *share.accuracy_ci) for share in self.categories.values()]
-        return macro_average(parts) if parts else None
+    macro: Estimate | None
+    """Mean of the categories' accuracies; None without categories. (The micro average is `overall.accuracy`.)"""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -57,12 +53,17 @@ class Scorecard:
 def scorecard(scored: pa.Table) -> Scorecard:
     """The scorecard of a table with `question_id`, `answer_read`, `is_correct` and, maybe, `category`."""
     names = sorted(pc.unique(scored["category"]).to_pylist()) if "category" in scored.column_names else []
-    return Scorecard(_share(scored), {n: _share(scored.filter(pc.equal(scored["category"], n))) for n in names})
+    parts = {name: scored.filter(pc.equal(scored["category"], name)) for name in names}
+    macro = macro_average([_counts(part) for part in parts.values()]) if parts else None
+    return Scorecard(_share(scored), {name: _share(part) for name, part in parts.items()}, macro)
+
+
+def _counts(scored: pa.Table) -> tuple[Array, Array]:
+    return right_and_asked(scored["question_id"].to_pylist(), np.array(scored["is_correct"].to_pylist(), dtype=bool))
 
 
 def _share(scored: pa.Table) -> Share:
-    correct = np.array(scored["is_correct"].to_pylist(), dtype=bool)
-    right, asked = right_and_asked(scored["question_id"].to_pylist(), correct)
+    right, asked = _counts(scored)
     found = proportion(right, asked)
     assert found is not None, "a scored table has rows"
     unread = scored.filter(pc.is_null(scored["answer_read"]))

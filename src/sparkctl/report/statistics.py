@@ -117,16 +117,17 @@ def proportion(right: NDArray[Any], asked: NDArray[Any]) -> Estimate | None:
     return Estimate(share, *wilson(share * n, n))
 
 
-def macro_average(parts: Sequence[Estimate]) -> Estimate:
-    """The mean of independent figures, such as the accuracies of categories, with an interval from theirs.
+def macro_average(parts: Sequence[tuple[Array, Array]]) -> Estimate:
+    """Mean of the accuracies of categories, each (right, asked) by question, every category weighing the same.
 
-    MOVER (Zou & Donner 2008): each limit lies as far from the mean as the root of the summed squares of the parts'
-    distances to theirs, over their number.
+    Wilson's interval for n = K^2 / sum of 1 / n_k, n_k being the effective number of answers of category k: the variance
+    of the mean, were all categories as hard as they are on average. That errs on the wide side (p (1 - p) is concave), and
+    for categories of one size gives the interval of the micro average. Adding up the categories' own intervals does not
+    do: each of Wilson's leans towards 1/2, and so would their sum, K times as much.
     """
-    mean = sum(part.value for part in parts) / len(parts)
-    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
-    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
-    return Estimate(mean, mean - below, mean + above)
+    value = sum(float(right.sum() / asked.sum()) for right, asked in parts) / len(parts)
+    n = len(parts) ** 2 / sum(1 / effective_n(right, asked) for right, asked in parts)
+    return Estimate(value, *wilson(value * n, n))
 
 
 def paired_difference(change: Array) -> Estimate:

@@ -90,7 +90,7 @@ def summarise(answers: pa.Table) -> Summary:
         n=len(correct),
         scoring="official" if {"official", "guess"} & set(answers["extracted_by"].to_pylist()) else "strict",
         accuracy=_accuracy(questions, correct),
-        accuracy_macro=macro_average(list(by_category.values())),
+        accuracy_macro=macro_average([right_and_asked(questions[these], correct[these]) for these in of.values()]),
         tool_entropy_bits=entropy(counts),
         extraction_failed=sum(map(_unread, rows)),
         named_no_option=sum(map(_names_no_option, rows)),

@@ -90,12 +90,13 @@ def _shares(
     counts: Mapping[str, int] | None = None,
 ) -> None:
     """A table of percentages, one column per policy; with four it fits 80 columns."""
-    table = Table(first, title=title, title_justify="left", padding=(0, 0, 0, 1))
+    console.print(title, highlight=False)
+    table = Table(first, padding=(0, 0, 0, 1))
     for name in [*(["n"] if counts else []), *policies]:
         table.add_column(name, justify="right")
     for name, shares in rows.items():
         n = [str(counts.get(name, ""))] if counts else []
-        table.add_row(name, *n, *("" if share is None else percent(share, 0) for share in shares))
+        table.add_row(name, *n, *("-" if share is None else percent(share, 0) for share in shares))
     console.print(table)
 
 
@@ -230,7 +231,7 @@ def _size(found: Comparison) -> str:
         return "How many questions would show one point cannot be said: no question was answered differently."
     of = "the mean square of a question's difference" if found.averaged else "of the questions answered differently"
     return (
-        f"To see one point (power about 80 %, level 5 %) takes about {needed:,} questions; here were {found.accuracy.n:,}. "
+        f"To see one point (power about 80 %, level 5 %) takes about {needed:,} questions{found.flips}; here were {found.accuracy.n:,}. "
         f"n = (1.96 sqrt(d) + 0.84 sqrt(d - {POINT}^2))^2 / {POINT}^2, with d = {d:.3f} {of}."
     )
 
@@ -261,7 +262,9 @@ def estimates(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
         else:
             table.add_row(e["step"], *_estimated(e))
     if len(found) > 1:
-        table.add_row("all", *_estimated({k: None if None in v else sum(v) for k, v in sums.items()}))
+        made = len(sums["calls"]) == len(found)
+        row = _estimated({k: None if None in v else sum(v) for k, v in sums.items()})
+        table.add_row("all" if made else "so far", *row)
     console.print(table)
     console.print(
         "Prompt tokens are counted; answers are expected at 30 tokens per candidate. At most: every answer as long as "

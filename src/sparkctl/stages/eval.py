@@ -76,12 +76,14 @@ class Eval(Asked):
             raise ValueError(f"shots = {self.shots} needs shots_from, such as the validation split of MMLU-Pro")
         return self
 
-    @field_validator("usd_per_million_tokens")
+    @field_validator("usd_per_million_tokens", mode="before")
     @classmethod
-    def _price_is_one(cls, price: tuple[float, float] | None) -> tuple[float, float] | None:
-        if price and not all(0 <= each < math.inf for each in price):
-            raise ValueError("a price is a number of dollars, 0 or more")
-        return price
+    def _two_prices(cls, given: Any) -> Any:
+        prices = given if isinstance(given, tuple) else (given,)
+        numbers = [p for p in prices if isinstance(p, int | float) and 0 <= p < math.inf]
+        if given is not None and (len(prices) != 2 or len(numbers) != 2):
+            raise ValueError("give two prices, [of a million prompt tokens, of a million sampled ones], in dollars")
+        return given
 
 
 @dataclass

@@ -47,6 +47,7 @@ def run(inputs: Inputs, settings: Select, context: Context) -> Outputs:
     """See the module's docstring."""
     questions = {q["question_id"]: q for q in inputs["questions"].to_pylist()}
     groups = rollouts.states(inputs["candidates"])
+    _check_step(groups, settings.step)
     scores = _matrix(groups, inputs["scores"])
     chosen = selection.select(
         scores,
@@ -67,6 +68,13 @@ def run(inputs: Inputs, settings: Select, context: Context) -> Outputs:
     for row in rows:
         row |= _closing(row, questions, settings)
     return {"steps": tables.from_rows("steps", rows)}
+
+
+def _check_step(groups: list[list[dict[str, Any]]], step: int) -> None:
+    if found := {group[0]["step_idx"] for group in groups} - {step}:
+        raise SparkError(
+            f"candidates: are of step {min(found)}, not of step {step}; give those of step {step}, or another --step"
+        )
 
 
 def _matrix(groups: list[list[dict[str, Any]]], scores: Any) -> NDArray[np.float64]:
