@@ -438,7 +438,7 @@ def effort(run: Material) -> Panel | None:
     rows = [
         {"policy": name, "measure": m, **as_row("value", e)} for name, found in of.items() for m, e in found.items()
     ]
-    names = list(dict.fromkeys(row["measure"] for row in rows))
+    names = list(dict.fromkeys(row["measure"] for row in rows if row["value"] is not None))
     shown = tuple(
         {"measure": _LABELS.get(m, m), **{name: _told(found.get(m)) for name, found in of.items()}} for m in names
     )
@@ -448,8 +448,8 @@ def effort(run: Material) -> Panel | None:
 def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     start = (
         f"95 % bootstrap intervals, {_DRAWN}; of the shares of calls and of turns Wilson's, with their effective number. "
-        "Per question: of one sample of it. A call is that of a tool; cot calls nothing. Prompt tokens: of the prompts of all turns. Dollars are known where eval.usd_per_million_tokens says what "
-        "tokens cost, but not of replies remembered from before prompts were counted; without tools and judge. "
+        "Per question: of one sample of it. A call is that of a tool; cot calls nothing. Prompt tokens: of the prompts of "
+        "all turns. Dollars are known where eval.usd_per_million_tokens says what tokens cost, but not of replies remembered from before prompts were counted; without tools and judge. "
     )
     if not any(found["same_question_differs"] for found in of.values()):
         return start + (
