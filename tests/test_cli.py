@@ -94,6 +94,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
         ),
         (["run", "--profile", "huge"], "--profile 'huge': unknown; there are: nano, paper"),
         (["run", "--run", "../x"], "--run '../x'"),
+        (["plan", "--data", __file__], "test_cli.py': is a file; give a folder"),
         (["synth", "--set", "synth.policy=./nowhere"], "synth.policy: './nowhere' is no folder"),
         (["run", "--recipes", "nowhere"], "nowhere/synth.toml: cannot be read"),
         (["show", "score"], "unknown table 'score'; did you mean 'scores'?"),
@@ -139,7 +140,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
     ],
 )
 def test_a_wrong_argument_is_refused(tmp_path, args, says):
-    extra = [] if args[0] == "schema" else ["--data", tmp_path / "data"]
+    extra = [] if args[0] == "schema" or "--data" in args else ["--data", tmp_path / "data"]
     refused(sparkctl(*args, *extra), says)
     assert written(tmp_path / "data") == []
 

@@ -74,6 +74,8 @@ class Workbench:
     @classmethod
     def open(cls, profile: str, run: str, overrides: tuple[str, ...], data: Path, recipes: Path | None) -> "Workbench":
         """Read the recipe and lay out its graph; nothing is written."""
+        if data.exists() and not data.is_dir():
+            raise SparkError(f"--data '{data}': is a file; give a folder, which is made if it is not there")
         values = recipe.load(recipes or recipe.default_folder(), profile, overrides)
         graph = pipeline.nodes(values, Memory(data / MEMORY))
         return cls(profile, graph, Store(data, run), checked(Tools, values["tools"], "tools"))

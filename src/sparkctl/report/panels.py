@@ -299,8 +299,9 @@ def training(run: Material) -> Panel | None:
 
     explains = (
         "One row per optimiser update. Reward: mean over the update's actions, each weighted by how much likelier the policy "
-        "now is to take it than the frozen start was; rising means that the policy moves towards what is rewarded. Every "
-        "update has other questions, so it also goes up and down with them. SFT has none. Entropy is that of the nine "
+        "now is to take it than the frozen start was. A policy that moves towards what is rewarded raises it; but every update "
+        "has other questions, whose rewards differ more than a policy moves in one training, so look at the tables above for "
+        "what was learned. SFT has none. Entropy is that of the nine "
         "actions' names in the update's states. approx_kl is the drift from the frozen start; losses of different objectives "
         "cannot be compared with one another."
     )
