@@ -65,6 +65,7 @@ def test_the_shipped_tokenizer_is_the_one_of_the_code(words):
     assert words.chat_template == fresh.chat_template
 
 
+@pytest.mark.slow
 def test_the_policy_answers_most_test_questions(model, words, box):
     rows = questions.generate("test", 7 * len(CATEGORIES), seed=11)
     states = play.play(model, words, rows, box)
