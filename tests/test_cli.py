@@ -476,6 +476,11 @@ def test_a_setting_is_named_as_it_is_written(tmp_path, override, says):
     refused(sparkctl("plan", "--data", tmp_path, "--set", override), says)
 
 
+def test_settings_of_vllm_that_are_no_table_are_refused(tmp_path):
+    sets = ["--set", "eval.engine=vllm", "--set", "eval.vllm=3"]
+    refused(sparkctl("plan", "--data", tmp_path, *sets), "eval.vllm: ")
+
+
 def test_a_table_of_another_part_is_refused_with_the_parts_there_are(tmp_path):
     made = store.Store(tmp_path, "default")
     for policy in ("base", "spark"):

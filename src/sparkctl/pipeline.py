@@ -89,8 +89,8 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
     trained = [_train_node(s, name, rounds) for name, folder in s.policies.items() if name != BASE and folder is None]
     graph += [_reference_node(s, rounds), *trained] if trained else []
-    ranks = [node.settings.lora_r for node in trained]  # type: ignore[attr-defined]
-    return graph + [_eval_node(s, name, folder, ranks) for name, folder in s.policies.items()]
+    evaluated = [_eval_node(s, name, folder) for name, folder in s.policies.items()]
+    return graph + _with_room(evaluated, trained)
 
 
 _SHARED = {"policy": "synth.policy", "dtype": "synth.dtype", "prompt": "synth.md", "name": "the variant's name"}
@@ -123,13 +123,6 @@ def _check_known(section: str, values: Values, known: list[str]) -> None:
             raise SparkError(f"{section}.{name}: unknown setting{did_you_mean(name, known)}")
 
 
-def _variants_of(values: Values) -> dict[str, Values]:
-    variants = values.get("variant", {})
-    if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
-        raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
-    return variants
-
-
 class _Sections:
     """A recipe's sections, with what one stage's settings take over from another's recipe."""
 
@@ -143,7 +136,10 @@ class _Sections:
         for section, (kind, taken) in _SETTABLE.items():
             known = sorted({*kind.model_fields, *taken} - _OWNED_ELSEWHERE[section].keys())
             _check_known(section, recipe[section], known)
-        for variant, values in _variants_of(self.train).items():
+        self.variants = self.train.pop("variant", {})
+        if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
+            raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
+        for variant, values in self.variants.items():
             _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
         self.toolset: Tools = checked(Tools, self.tools, "tools")
         self.answering = toolports.identities(self.toolset, memory)
@@ -158,8 +154,6 @@ class _Sections:
         self.steps = self.synth.pop("steps", 5)
         if not isinstance(self.steps, int) or not 1 <= self.steps <= 100:
             raise SparkError(f"synth.steps: must be a whole number from 1 to 100, got {self.steps!r}")
-        self.variants = _variants_of(self.train)
-        self.train.pop("variant", None)
         for variant, values in self.variants.items():
             for name in (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS).keys() & values.keys():
                 owner = (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS)[name]
@@ -307,13 +301,9 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     )
 
 
-def _eval_node(s: _Sections, name: str, folder: Path | None, ranks: Sequence[int]) -> Node:
-    """`ranks`: of the adapters that are trained for the recipe's policies."""
+def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
-    if values.get("engine") == "vllm":  # opened for the base, it would be opened again for the first adapter
-        laid = (models.adapter_rank(folder) for folder in s.policies.values() if folder)
-        values["vllm"] = {"lora_rank": max([*laid, *ranks], default=0)} | values.get("vllm", {})
     settings = checked(eval_stage.Eval, values, "eval")
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}
@@ -326,6 +316,18 @@ def _eval_node(s: _Sections, name: str, folder: Path | None, ranks: Sequence[int
     elif name != BASE:
         reads["adapter"] = (f"adapter.{name}",)
     return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, files, known)
+
+
+def _with_room(evaluated: list[Node], trained: Sequence[Node]) -> list[Node]:
+    """The nodes of eval, with room for the largest adapter among them where vLLM answers: opened for the base without, it
+    would be opened again for the first adapter. A rank that the recipe sets stands."""
+    vllm: Any = evaluated[0].settings
+    if vllm.engine != "vllm" or vllm.vllm.lora_rank:
+        return evaluated
+    laid = [models.adapter_rank(node.files["adapter"]) for node in evaluated if "adapter" in node.files]
+    rank = max([*laid, *(node.settings.lora_r for node in trained)], default=0)  # type: ignore[attr-defined]
+    room = vllm.vllm.model_copy(update={"lora_rank": rank})
+    return [replace(node, settings=node.settings.model_copy(update={"vllm": room})) for node in evaluated]
 
 
 def _history(step: int) -> dict[str, tuple[str, ...]]:

@@ -87,7 +87,7 @@ class Comparison:
         return "exact sign test of the questions' averages" if self.averaged else "McNemar's exact test"
 
     @property
-    def flips(self) -> str:
+    def caveat(self) -> str:
         """How far `questions_for_one_point` can be relied on, where that is not far: it rests on the questions that
         differ."""
         seen = len(self.accuracy.only_a) + len(self.accuracy.only_b)

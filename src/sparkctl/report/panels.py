@@ -24,10 +24,9 @@ from sparkctl.report.statistics import (
     RESAMPLES,
     SEED,
     Estimate,
-    proportion,
     wilson,
 )
-from sparkctl.report.summary import percent, right_and_asked, tool_shares
+from sparkctl.report.summary import percent, tool_shares
 from sparkctl.report.verdict import in_words, scored, verdicts
 
 Row = dict[str, Any]
@@ -174,18 +173,13 @@ def categories(run: Material) -> Panel | None:
 
 
 def _category_rows(run: Material, policy: str) -> Iterator[Row]:
-    given: dict[str, list[tuple[int, bool]]] = defaultdict(list)
-    for row in run.parts("answers")[policy].select(["category", "question_id", "is_correct"]).to_pylist():
-        given[row["category"]].append((row["question_id"], row["is_correct"]))
-    found = run.comparisons.get(policy)
-    for category, pairs in sorted(given.items()):
-        questions, correct = zip(*pairs, strict=True)
-        right = proportion(*right_and_asked(questions, np.array(correct)))
+    summary, found = run.summaries[policy], run.comparisons.get(policy)
+    for category, right in summary.accuracy_by_category.items():
         tested = found.categories[category] if found else None
         yield {
             "policy": policy,
             "category": category,
-            "n": len(pairs),
+            "n": summary.n_by_category[category],
             **as_row("accuracy", right),
             **_interval(
                 "accuracy_change", *((tested.difference, tested.difference_ci) if tested else (None, (None, None)))
@@ -218,13 +212,13 @@ def tool_mix(run: Material) -> Panel | None:
 def _mix_rows(run: Material, policy: str) -> Iterator[Row]:
     answers = run.parts("answers")[policy]
     counts = tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist())
-    for action, share in tool_shares(counts).items():
-        yield {
-            "policy": policy,
-            "action": action,
-            "count": int(counts[:, ACTIONS.index(action)].sum()),
-            **as_row("share", share),
-        }
+    yield from ({"policy": policy, **row} for row in _share_rows(counts))
+
+
+def _share_rows(counts: NDArray[np.int64]) -> Iterator[Row]:
+    """How often each action was chosen, of (questions, actions)."""
+    for (action, share), count in zip(tool_shares(counts).items(), counts.sum(0), strict=False):
+        yield {"action": action, "count": int(count), **as_row("share", share)}
 
 
 def tool_mix_by_step(run: Material) -> Panel | None:
@@ -252,9 +246,7 @@ def _step_rows(run: Material, policy: str) -> Iterator[Row]:
     taken, questions = answers["tools"].to_pylist(), answers["question_id"].to_pylist()
     for step in range(max(map(len, taken), default=0)):
         counts = tool_counts([tools[step : step + 1] for tools in taken], questions)
-        for action, share in tool_shares(counts).items():
-            row = {"policy": policy, "step": step + 1, "action": action}
-            yield row | {"count": int(counts[:, ACTIONS.index(action)].sum()), **as_row("share", share)}
+        yield from ({"policy": policy, "step": step + 1, **row} for row in _share_rows(counts))
 
 
 def _step_chart(name: str, policy: str, rows: Sequence[Row]) -> Chart:
@@ -450,7 +442,8 @@ def _explained(of: Mapping[str, Mapping[str, Estimate | None]]) -> str:
     start = (
         f"95 % bootstrap intervals, {_DRAWN}; of the shares of calls and of turns Wilson's, with their effective number. "
         "Per question: of one sample of it. A call is that of a tool; cot calls nothing. Prompt tokens: of the prompts of "
-        "all turns. Dollars are known where eval.usd_per_million_tokens says what tokens cost, but not of replies remembered from before prompts were counted; without tools and judge. "
+        "all turns. Dollars are known where eval.usd_per_million_tokens says what tokens cost, but not of replies remembered "
+        "from before prompts were counted; without tools and judge. "
     )
     if not any(found["same_question_differs"] for found in of.values()):
         return start + (

@@ -57,19 +57,21 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """For programs: an estimate is its value, and `..._ci` its interval."""
-        found: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            parts = value if isinstance(value, dict) else {"": value}
-            if not any(isinstance(part, Estimate) for part in parts.values()) and name != "tool_entropy_bits":
-                found[name] = value
-                continue
-            values = {k: e and e.value for k, e in parts.items()}
-            intervals = {k: e and [e.low, e.high] for k, e in parts.items()}
-            ends = name.removesuffix("_bits") + "_ci"
-            found |= (
-                {name: values, ends: intervals} if isinstance(value, dict) else {name: values[""], ends: intervals[""]}
-            )
+        found = dict(vars(self))
+        for name in ("accuracy", "accuracy_macro", "tool_entropy_bits"):
+            one: Estimate | None = found[name]
+            found |= {name: one and one.value, _ends(name): one and [one.low, one.high]}
+        for name in ("tool_share", "accuracy_by_category"):
+            of: dict[str, Estimate] = found[name]
+            found |= {
+                name: {k: e.value for k, e in of.items()},
+                _ends(name): {k: [e.low, e.high] for k, e in of.items()},
+            }
         return found
+
+
+def _ends(name: str) -> str:
+    return name.removesuffix("_bits") + "_ci"
 
 
 def percent(share: Estimate, digits: int = 1) -> str:
@@ -85,12 +87,12 @@ def summarise(answers: pa.Table) -> Summary:
     rows, unreadable = answers.to_pylist(), answers["unreadable_turns"]
     categories = np.array(answers["category"].to_pylist())
     of = {str(category): categories == category for category in np.unique(categories)}
-    by_category = {category: _accuracy(questions[these], correct[these]) for category, these in of.items()}
+    counted = {category: right_and_asked(questions[these], correct[these]) for category, these in of.items()}
     return Summary(
         n=len(correct),
         scoring="official" if {"official", "guess"} & set(answers["extracted_by"].to_pylist()) else "strict",
-        accuracy=_accuracy(questions, correct),
-        accuracy_macro=macro_average([right_and_asked(questions[these], correct[these]) for these in of.values()]),
+        accuracy=_share(right_and_asked(questions, correct)),
+        accuracy_macro=macro_average(list(counted.values())),
         tool_entropy_bits=entropy(counts),
         extraction_failed=sum(map(_unread, rows)),
         named_no_option=sum(map(_names_no_option, rows)),
@@ -99,8 +101,8 @@ def summarise(answers: pa.Table) -> Summary:
         unreadable_turns=None if unreadable.null_count else sum(unreadable.to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),
         tool_share=tool_shares(counts),
-        accuracy_by_category=by_category,
-        n_by_category={category: int(these.sum()) for category, these in of.items()},
+        accuracy_by_category={category: _share(part) for category, part in counted.items()},
+        n_by_category={category: int(asked.sum()) for category, (_, asked) in counted.items()},
     )
 
 
@@ -110,8 +112,8 @@ def tool_shares(counts: Array) -> dict[str, Estimate]:
     return {action: share for action, share in shares.items() if share is not None}
 
 
-def _accuracy(questions: Array, correct: Array) -> Estimate:
-    found = proportion(*right_and_asked(questions, correct))
+def _share(right_and_asked: tuple[Array, Array]) -> Estimate:
+    found = proportion(*right_and_asked)
     assert found is not None, "a table of answers has rows"
     return found
 

@@ -169,10 +169,10 @@ def scores(console: Console, card: Scorecard, mode: str) -> None:
     for name in ("accuracy, %", "not read", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, share in {**card.categories, "all (micro average)": card.overall}.items():
-        shown = _percent(share.accuracy, *share.accuracy_ci)
+        shown = percent(Estimate(share.accuracy, *share.accuracy_ci))
         table.add_row(name, shown, str(share.extraction_failed), str(share.n))
     if macro := card.macro:
-        table.add_row("macro average", _percent(macro.value, macro.low, macro.high), "", "")
+        table.add_row("macro average", percent(macro), "", "")
     console.print(table)
     if card.overall.questions < card.overall.n:
         told = f"{card.overall.n} outputs to {card.overall.questions} questions: the intervals are over questions."
@@ -180,10 +180,6 @@ def scores(console: Console, card: Scorecard, mode: str) -> None:
     failed, guessed = card.overall.extraction_failed, card.overall.guessed_right
     told = f", of which a random guess got {guessed} right" if mode == "official" else "; they count as wrong"
     console.print(f"extraction_failed: {failed} of {card.overall.n}{told}.", soft_wrap=True)
-
-
-def _percent(value: float, low: float, high: float) -> str:
-    return f"{value * 100:.1f} ({low * 100:.1f}-{high * 100:.1f})"
 
 
 def comparison(console: Console, found: Comparison) -> None:
@@ -231,7 +227,7 @@ def _size(found: Comparison) -> str:
         return "How many questions would show one point cannot be said: no question was answered differently."
     of = "the mean square of a question's difference" if found.averaged else "of the questions answered differently"
     return (
-        f"To see one point (power about 80 %, level 5 %) takes about {needed:,} questions{found.flips}; here were {found.accuracy.n:,}. "
+        f"To see one point (power about 80 %, level 5 %) takes about {needed:,} questions{found.caveat}; here were {found.accuracy.n:,}. "
         f"n = (1.96 sqrt(d) + 0.84 sqrt(d - {POINT}^2))^2 / {POINT}^2, with d = {d:.3f} {of}."
     )
 

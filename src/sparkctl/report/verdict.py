@@ -101,7 +101,7 @@ def _certainty(found: Comparison) -> Verdict:
     enough = needed is not None and needed <= found.accuracy.n
     answer = f"{'Enough' if enough else 'Too few'} questions to see one point" if needed else "It cannot be said"
     size = (
-        f"About {needed:,} questions{found.flips} would show a difference of one point in accuracy (power about 80 %, level 5 %)"
+        f"About {needed:,} questions{found.caveat} would show a difference of one point in accuracy (power about 80 %, level 5 %)"
         if needed
         else "No question was answered differently, so how many would show one point is unknown"
     )
