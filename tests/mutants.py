@@ -176,7 +176,7 @@ MUTANTS = [
     Mutant("scratch folders pile up under one another", "tools/python_zygote.py", '        if libc.umount2(b"/tmp", _DETACH):\n', "        if False:\n", "tools/test_escapes.py"),
     Mutant("a busy machine makes an observation", "tools/python_zygote.py", '    if stopped == "busy":\n', '    if stopped == "never":\n', "tools/test_python_repl.py"),
     Mutant("memory is not limited", "tools/python_zygote.py", "(resource.RLIMIT_AS, limits.memory_mb * 2**20)", "(resource.RLIMIT_AS, -1)", "tools/test_python_repl.py"),
-    Mutant("without bubblewrap code runs unprotected", "tools/python_repl.py", "        self._sandbox = sandbox\n", '        self._sandbox = sandbox if shutil.which("bwrap") else "none"\n', "tools/test_python_repl.py"),
+    Mutant("without bubblewrap code runs unprotected", "tools/python_repl.py", "        self._sandbox = sandbox\n", '        self._sandbox = sandbox if walls._bwrap() else "none"\n', "tools/test_python_repl.py"),
     Mutant("earlier calls decide what is loaded", "tools/python_repl.py", "bool(_NAMES_PACKAGES.search(code))", "bool(_NAMES_PACKAGES.search(code)) or True in self._zygotes", "tools/test_python_repl.py"),
     Mutant("knobs of a tool enter the keys", "settings.py", "return dumped | {k: v.identity() for k, v in self if isinstance(v, Settings) and k in dumped}", "return dumped", "test_toolports.py"),
     Mutant("another back end is answered from the first one's memory", "toolports.py", "digest([\"tool\", name, known, ", "digest([\"tool\", name, ", "test_toolports.py"),
