@@ -1,7 +1,7 @@
 """The command line: parse, call, print. Nothing heavy is imported before a command runs.
 
 Exit code 0: done. 1: doctor found something that does not work. 2: what was asked for cannot be done; one line on
-standard error says what, where, and what to do.
+standard error says what, where, and what to do; where several things are missing each has its line.
 """
 
 import json
@@ -536,7 +536,7 @@ def main() -> None:
         if code:
             raise SystemExit(code)
     except SparkError as fault:
-        _fail(str(fault))
+        _fail(*fault.lines)
     except (KeyboardInterrupt, typer.Abort):
         _fail(interrupted)
     except BrokenPipeError:
@@ -552,7 +552,8 @@ def main() -> None:
         raise
 
 
-def _fail(message: str) -> None:
-    print(f"sparkctl: {' '.join(message.split())}", file=sys.stderr)
+def _fail(*lines: str) -> None:
+    for line in lines:
+        print(f"sparkctl: {' '.join(line.split())}", file=sys.stderr)
     sys.stderr.flush()
     raise SystemExit(2)

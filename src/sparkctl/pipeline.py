@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sparkctl import ports, toolports, wiring
 from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
-from sparkctl.episode import ACTIONS
+from sparkctl.episode import ACTIONS, TOOLS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
@@ -63,6 +64,23 @@ class Node:
     """What else decides the result: the model's bytes, the tools' corpus."""
 
 
+class Missing(str):
+    """Stands for an identity that cannot be had: what is not there, and what to do. Nothing is made with one."""
+
+
+def missing(node: Node) -> dict[str, str]:
+    """Identity that cannot be had -> what is missing, and what to do."""
+    return {name: str(found) for name, found in node.identities.items() if isinstance(found, Missing)}
+
+
+def _had(look: Callable[[], str]) -> str:
+    """An identity, or in its place what is missing: so that all that is missing can be said at once."""
+    try:
+        return look()
+    except SparkError as fault:
+        return Missing(fault)
+
+
 @dataclass(frozen=True)
 class Fate:
     """What becomes of a node and why."""
@@ -81,7 +99,8 @@ class Fate:
 
 def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]:
     """The experiment of a recipe, in an order in which every node comes after what it reads. `memory` holds the
-    recordings that tools are replayed from."""
+    recordings that tools are replayed from. What is not there (a model's folder, a corpus, a file of questions) is noted
+    as `Missing` among the identities of the nodes that want it."""
     s = _Sections(recipe, memory)
     rounds = range(1, s.steps + 1)
     graph = [_questions_node(s), _eval_questions_node(s)]
@@ -142,7 +161,7 @@ class _Sections:
         for variant, values in self.variants.items():
             _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
         self.toolset: Tools = checked(Tools, self.tools, "tools")
-        self.answering = toolports.identities(self.toolset, memory)
+        self.answering = {name: _had(partial(toolports.identity, name, self.toolset, memory)) for name in TOOLS}
         described = set(self.tools.get("descriptions", {}))
         if described != set(ACTIONS):
             odd = sorted(described ^ set(ACTIONS))[0]
@@ -231,9 +250,8 @@ def _given(source: Any, key: str, file: str, data_set: str, other: str = "") -> 
         return {}, {data_set: hub.identity(source)}
     path = expanded(str(source), key)
     if not path.is_file():
-        raise SparkError(
-            f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema or hub:NAME@REVISION{other}"
-        )
+        says = f"{key}: no file '{source}'; give a Parquet file in MMLU-Pro's schema or hub:NAME@REVISION{other}"
+        return {}, {file: Missing(says)}
     return {file: path}, {}
 
 
@@ -247,7 +265,7 @@ def _synth_node(s: _Sections, step: int) -> Node:
         settings,
         reads,
         {"candidates": f"candidates.{step}"},
-        identities=wiring.engine_identity(settings),
+        identities=_engine_identity(settings),
     )
 
 
@@ -281,8 +299,8 @@ def _reference_node(s: _Sections, rounds: range) -> Node:
     values = s.reader | shared | {"descriptions": s.tools["descriptions"]}
     settings = checked(reference.Reference, values, "train")
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "steps")}
-    known = {"model": wiring.policy_identity(settings.policy)}
     reads = {"questions": ("questions",)} | joined
+    known = {"model": _model(settings.policy)}
     return Node("reference", reference.STAGE, settings, reads, {"reference": "reference"}, identities=known)
 
 
@@ -297,7 +315,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
         settings,
         {"questions": ("questions",), "reference": ("reference",)} | joined,
         writes,
-        identities={"model": wiring.policy_identity(settings.policy)},
+        identities={"model": _model(settings.policy)},
     )
 
 
@@ -307,7 +325,7 @@ def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     settings = checked(eval_stage.Eval, values, "eval")
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}
-    known = wiring.engine_identity(settings) | s.answering
+    known = _engine_identity(settings) | s.answering
     if settings.shots:
         files, of_examples = _given(settings.shots_from, "eval.shots_from", "examples", "examples")
         known |= of_examples
@@ -316,6 +334,17 @@ def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     elif name != BASE:
         reads["adapter"] = (f"adapter.{name}",)
     return Node(f"eval.{name}", eval_stage.STAGE, settings, reads, {"answers": f"answers.{name}"}, files, known)
+
+
+def _model(policy: str) -> str:
+    return _had(lambda: wiring.policy_identity(policy))
+
+
+def _engine_identity(settings: Any) -> dict[str, str]:
+    try:
+        return wiring.engine_identity(settings)
+    except SparkError as fault:
+        return {"model": Missing(fault)}
 
 
 def _with_room(evaluated: list[Node], trained: Sequence[Node]) -> list[Node]:
@@ -361,8 +390,16 @@ def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:
 # ---- explain ---------------------------------------------------------------------------------------------------------
 
 
-def explain(graph: Sequence[Node], store: Store) -> list[Fate]:
-    """What `make` would do and why, without doing it."""
+Again = Callable[[Node, dict[str, Path]], bool]
+
+
+def never(node: Node, outputs: dict[str, Path]) -> bool:
+    """Nothing that is up to date is run again."""
+    return False
+
+
+def explain(graph: Sequence[Node], store: Store, again: Again = never) -> list[Fate]:
+    """What `make` would do and why, without doing it. `again`: whether a node that is up to date is run again."""
     fates: list[Fate] = []
     stale: dict[str, str] = {}
     places: dict[str, Path] = {}
@@ -370,20 +407,27 @@ def explain(graph: Sequence[Node], store: Store) -> list[Fate]:
     for node in graph:
         waiting = [stale[a] for artifacts in node.reads.values() for a in artifacts if a in stale]
         latest = max(waiting, key=names.index, default=None)
-        fate = Fate(node, True, f"after {latest}") if latest else _fate(node, places, store)
+        fate = Fate(node, True, f"after {latest}") if latest else _fate(node, places, store, again)
         if fate.runs:
             stale |= dict.fromkeys(node.writes.values(), node.name)
         else:
-            places |= _outputs(node, fate, store)
+            places |= outputs(fate, store)
         fates.append(fate)
     return fates
 
 
-def _fate(node: Node, places: dict[str, Path], store: Store) -> Fate:
+def _fate(node: Node, places: dict[str, Path], store: Store, again: Again) -> Fate:
     fate = Fate(node, False, "up to date", _made_of(node, places))
-    if all(path.exists() for path in _outputs(node, fate, store).values()):
-        return fate
-    return replace(fate, runs=True, why=_why(node, fate.made_of or {}, store))
+    there = outputs(fate, store)
+    if not all(path.exists() for path in there.values()):
+        return replace(fate, runs=True, why=_why(node, fate.made_of or {}, store))
+    return replace(fate, runs=True, why="some calls had failed") if again(node, there) else fate
+
+
+def outputs(fate: Fate, store: Store) -> dict[str, Path]:
+    """Artifact of a node -> where it lies, or will."""
+    key = digest(fate.made_of)
+    return {artifact: store.place(artifact, key) for artifact in fate.node.writes.values()}
 
 
 def _made_of(node: Node, places: dict[str, Path]) -> dict[str, Any]:
@@ -433,13 +477,6 @@ def _short(value: Any) -> str:
 
 # ---- make ------------------------------------------------------------------------------------------------------------
 
-Again = Callable[[Node, dict[str, Path]], bool]
-
-
-def never(node: Node, outputs: dict[str, Path]) -> bool:
-    """Nothing that is up to date is run again."""
-    return False
-
 
 @dataclass(frozen=True)
 class Maker:
@@ -472,24 +509,22 @@ class Maker:
     def _bring_up_to_date(self, node: Node, places: dict[str, Path]) -> Fate:
         """Run a node if it must be, link its outputs, and note where they are."""
         begun = time.monotonic()
-        fate = _fate(node, places, self.store)
-        outputs = _outputs(node, fate, self.store)
-        if not fate.runs and self.again(node, outputs):
-            fate = replace(fate, runs=True, why="some calls had failed")
+        fate = _fate(node, places, self.store, self.again)
+        made = outputs(fate, self.store)
         if fate.runs:
             self.calls.clear()
             self.costs.clear()
-            self._run(node, places, outputs, fate.made_of or {})
-        for artifact, path in outputs.items():
+            self._run(node, places, made, fate.made_of or {})
+        for artifact, path in made.items():
             self.store.link(artifact, path)
-        places |= outputs
+        places |= made
         fate = replace(fate, seconds=time.monotonic() - begun)
         if fate.runs:
             cost = {"cost_usd": None if None in self.costs else sum(filter(None, self.costs))} if self.costs else {}
             self.store.log(node=node.name, why=fate.why, seconds=round(fate.seconds, 3), **self.calls, **cost)
         return fate
 
-    def _run(self, node: Node, places: dict[str, Path], outputs: dict[str, Path], made_of: dict[str, Any]) -> None:
+    def _run(self, node: Node, places: dict[str, Path], to: dict[str, Path], made_of: dict[str, Any]) -> None:
         inputs = {
             name: read_input(name, [places[a] for a in artifacts], may_be_empty=True)
             for name, artifacts in node.reads.items()
@@ -499,7 +534,7 @@ class Maker:
         with self.run_stage(node.stage, node.settings, inputs, node.name, kept) as made:
             # The first output is written last: once it exists, all do.
             for output in reversed(node.stage.writes):
-                write(made[output], _TABLE_OF.get(output, output), outputs[node.writes[output]], made_of)
+                write(made[output], _TABLE_OF.get(output, output), to[node.writes[output]], made_of)
         stores.remove(kept)
 
     @contextmanager
@@ -590,8 +625,3 @@ def read_input(name: str, paths: Sequence[Path], *, may_be_empty: bool = False) 
     if len(paths) > 1:
         check_key(joined, TABLES[table], " + ".join(str(path) for path in paths))
     return joined
-
-
-def _outputs(node: Node, fate: Fate, store: Store) -> dict[str, Path]:
-    key = digest(fate.made_of)
-    return {artifact: store.place(artifact, key) for artifact in node.writes.values()}

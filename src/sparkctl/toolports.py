@@ -83,10 +83,11 @@ def embedded_identity() -> str:
 
 def identities(settings: Tools, memory: Memory | None) -> dict[str, str]:
     """Tool -> what decides its answers beside its settings: version, the bytes of its corpus, what is recorded."""
-    return {name: _identity(name, settings, memory) for name in TOOLS}
+    return {name: identity(name, settings, memory) for name in TOOLS}
 
 
-def _identity(name: str, settings: Tools, memory: Memory | None) -> str:
+def identity(name: str, settings: Tools, memory: Memory | None) -> str:
+    """The same of one tool; SparkError where its corpus is missing."""
     tool = settings.of(name)
     if tool.backend == "replay":
         return Recordings(memory).identity(name) if memory else ""
@@ -106,7 +107,7 @@ def _corpus_identity(name: str, tool: Facts | Search) -> str:
 def _scope(name: str, settings: Tools, memory: Memory) -> str:
     hits = settings.hits if name in RETRIEVAL else None
     known = settings.of(name).identity()
-    return digest(["tool", name, known, _identity(name, settings, memory), hits, settings.limit])
+    return digest(["tool", name, known, identity(name, settings, memory), hits, settings.limit])
 
 
 def embedded_scope(settings: Tools) -> str:

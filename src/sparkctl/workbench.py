@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparkctl import pipeline, recipe, reporting, scoring, store, tables, wiring
-from sparkctl.errors import SparkError
+from sparkctl import lock, pipeline, preflight, recipe, reporting, scoring, store, tables, wiring
+from sparkctl.errors import Lacking, SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
@@ -82,8 +83,9 @@ class Workbench:
 
     def everything(self) -> list[Fate]:
         """Bring the whole experiment up to date; links to what is no part of it any more are dropped."""
-        fates = self._make(self.graph)
-        self.store.unlink_all_but({artifact for node in self.graph for artifact in node.writes.values()})
+        with self._making(self.graph):
+            fates = self._make(self.graph)
+            self.store.unlink_all_but({artifact for node in self.graph for artifact in node.writes.values()})
         return fates
 
     def stage(self, name: str, part: str | None, *, retry_failed: bool = False) -> list[Fate]:
@@ -92,9 +94,10 @@ class Workbench:
         `retry_failed`: tables in which calls failed are completed, under the same key: what succeeded is
         remembered, what follows from them becomes stale by their bytes.
         """
-        targets = [node.name for node in self._nodes(name, part)]
+        graph = pipeline.needed_for(self.graph, [node.name for node in self._nodes(name, part)])
         again = _has_failures if retry_failed else pipeline.never
-        return self._make(pipeline.needed_for(self.graph, targets), again)
+        with self._making(graph, again):
+            return self._make(graph, again)
 
     def judge_estimates(self, part: str | None, reads: Sequence[str]) -> list[dict[str, Any]]:
         """For each step what judging it would take, nothing sent or made. Calls are None where the candidates are still
@@ -121,15 +124,12 @@ class Workbench:
 
     def _made_inputs(self, node: Node) -> dict[str, Any]:
         """A node's inputs if all of them are up to date, else nothing."""
-        upstream = self._upstream(node.reads)
-        if any(fate.runs for fate in pipeline.explain(upstream, self.store)):
-            return {}
-        self._make(upstream)  # links them
-        return self._linked_inputs(node.reads)
+        return self._there(node.reads, pipeline.explain(self._upstream(node.reads), self.store))
 
     def judge_reliability(self, part: str | None, n: int) -> Reliability:
         """Score n states again, drawn over the steps, with the candidates in another order, and compare."""
         self.stage("judge", part)
+        self._check(self._nodes("judge", part))
         first = {
             node.name: _scores(self.table("scores", node.name.partition(".")[2])) for node in self._nodes("judge", part)
         }
@@ -146,11 +146,11 @@ class Workbench:
 
     def _judged_again(self, node: Node, states: list[tuple[str, int]]) -> Scores:
         """Fresh scores of these states; they are remembered like all others."""
-        inputs = self._linked_inputs(node.reads)
+        inputs = self._made_inputs(node)
         rollouts = pc.is_in(inputs["candidates"]["rollout_id"], pa.array([rollout for rollout, _ in states]))
         inputs["candidates"] = inputs["candidates"].filter(rollouts)
         settings = node.settings.model_copy(update={"seed": node.settings.seed + 1})  # type: ignore[attr-defined]
-        with self._maker().run_stage(node.stage, settings, inputs, f"{node.name} again") as made:
+        with self._alone(), self._maker().run_stage(node.stage, settings, inputs, f"{node.name} again") as made:
             return _scores(made["scores"])
 
     def _nodes(self, stage: str, part: str | None) -> list[Node]:
@@ -186,32 +186,33 @@ class Workbench:
         nodes = self._nodes("train", part)
         wanted = {name: parts for name, parts in nodes[0].reads.items() if name != "reference"}
         upstream = self._upstream(wanted)
-        ready = make or not any(fate.runs for fate in pipeline.explain(upstream, self.store))
-        if ready:
-            self._make(upstream)
+        if make:
+            with self._making(upstream):
+                self._make(upstream)
+        inputs = self._there(wanted, pipeline.explain(upstream, self.store))
         maker = self._maker()
         for node in nodes:
-            yield node, self._linked_inputs(wanted) if ready else {}, maker.learner(node.settings)
+            yield node, inputs, maker.learner(node.settings)
 
     def _upstream(self, reads: dict[str, tuple[str, ...]]) -> list[Node]:
         """The nodes that make these inputs, with all that they need."""
         makers = {artifact: node.name for node in self.graph for artifact in node.writes.values()}
         return pipeline.needed_for(self.graph, [makers[a] for artifacts in reads.values() for a in artifacts])
 
-    def _linked_inputs(self, reads: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-        """Inputs that are up to date, read."""
+    def _there(self, reads: dict[str, tuple[str, ...]], fates: Sequence[Fate]) -> dict[str, Any]:
+        """Inputs, read from what these nodes made; nothing where one of them is still to be run."""
+        if any(fate.runs for fate in fates):
+            return {}
+        places = {name: path for fate in fates for name, path in pipeline.outputs(fate, self.store).items()}
         return {
-            name: pipeline.read_input(name, [self._linked(a) for a in parts], may_be_empty=True)
+            name: pipeline.read_input(name, [places[a] for a in parts], may_be_empty=True)
             for name, parts in reads.items()
         }
 
-    def _linked(self, artifact: str) -> Path:
-        found = self.store.linked(artifact)
-        assert found is not None  # it was brought up to date a moment ago
-        return found
-
     def plan(self) -> list[Fate]:
-        """What `everything` would do and why."""
+        """What `everything` would do and why. A SparkError where a file is missing that decides it."""
+        if missing := list(dict.fromkeys(line for node in self.graph for line in pipeline.missing(node).values())):
+            raise Lacking(missing)
         return pipeline.explain(self.graph, self.store)
 
     def explicit(self, name: str, part: str | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
@@ -224,8 +225,9 @@ class Workbench:
             )
         outputs = _places(nodes[0], writes)
         inputs = self._inputs(nodes[0], reads)
+        self._check(nodes[:1])
         maker, begun = self._maker(), time.monotonic()
-        with maker.run_stage(nodes[0].stage, nodes[0].settings, inputs, name) as made:
+        with self._alone(), maker.run_stage(nodes[0].stage, nodes[0].settings, inputs, name) as made:
             for output, path in outputs.items():
                 provenance = {"stage": name, "settings": nodes[0].settings.identity()}
                 pipeline.write(made[output], output, path, provenance)
@@ -254,9 +256,11 @@ class Workbench:
         seconds: dict[str, float] = {}
         for fate in fates:
             seconds[fate.node.stage.name] = seconds.get(fate.node.stage.name, 0.0) + fate.seconds
-        evaluated = [f.node for f in fates if f.node.stage.name == "eval"]
-        names = [n.settings.name for n in evaluated]  # type: ignore[attr-defined]
-        answers = {name: self.table("answers", name) for name in names}
+        answers = {}
+        for fate in fates:
+            if fate.node.stage.name == "eval":
+                (made,) = pipeline.outputs(fate, self.store).values()
+                answers[fate.node.settings.name] = store.read_table(made, "answers", may_be_empty=True)  # type: ignore[attr-defined]
         policies = {name: summarise(table) for name, table in answers.items()}
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
@@ -282,7 +286,21 @@ class Workbench:
         path = Path(named)
         return path if path.suffix or path.is_file() else self.paths("answers", named)[0]
 
-    def _make(self, graph: list[Node], again: Again = pipeline.never) -> list[Fate]:
+    @contextmanager
+    def _making(self, graph: Sequence[Node], again: Again = pipeline.never) -> Iterator[None]:
+        """Nothing is begun that cannot be finished here, and nobody else makes anything meanwhile."""
+        pipeline.refuse(graph)
+        self._check([fate.node for fate in pipeline.explain(graph, self.store, again) if fate.runs])
+        with self._alone():
+            yield
+
+    def _check(self, running: Sequence[Node]) -> None:
+        preflight.check(running, self.tools, self.store.root, _warn)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return lock.held(self.store.root, _warn)
+
+    def _make(self, graph: Sequence[Node], again: Again = pipeline.never) -> list[Fate]:
         return self._maker(_tell, again).make(graph)
 
     def _maker(self, tell: Any = lambda fate: None, again: Again = pipeline.never) -> Maker:
