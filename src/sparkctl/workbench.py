@@ -259,8 +259,8 @@ class Workbench:
         answers = {}
         for fate in fates:
             if fate.node.stage.name == "eval":
-                (made,) = pipeline.outputs(fate, self.store).values()
-                answers[fate.node.settings.name] = store.read_table(made, "answers", may_be_empty=True)  # type: ignore[attr-defined]
+                (place,) = pipeline.outputs(fate, self.store).values()
+                answers[fate.node.settings.name] = store.read_table(place, "answers", may_be_empty=True)  # type: ignore[attr-defined]
         policies = {name: summarise(table) for name, table in answers.items()}
         made, reused = [f.node.name for f in fates if f.runs], [f.node.name for f in fates if not f.runs]
         counted = Counter(f.node.stage.name for f in fates if not f.runs)
