@@ -9,14 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-from sparkctl import toolports, wiring
+from sparkctl import preflight, toolports, wiring
 from sparkctl.ports import Memory, remembered
 from support import FakeWorld
 
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
-    """The pipeline's ports replaced by a FakeWorld, memory still in front of them."""
+    """The pipeline's ports replaced by a FakeWorld, memory still in front of them; it needs nothing of this machine."""
     world = FakeWorld()
 
     def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Any) -> Any:
@@ -26,4 +26,5 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     monkeypatch.setattr(wiring, "judge_port", lambda s, t, m, w: remembered(world.judge, m, "judge", chunk=4, watch=w))
     monkeypatch.setattr(toolports, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
     monkeypatch.setattr(wiring, "policy_identity", lambda policy: "fake")
+    monkeypatch.setattr(preflight, "check", lambda nodes, tools, data, say: None)
     return world

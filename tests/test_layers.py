@@ -80,7 +80,9 @@ MAY_IMPORT = {
         "store",
         "tokens",
         "stages",
+        "lock",
         "pipeline",
+        "preflight",
         "progress",
         "report",
         "recordings",
@@ -89,9 +91,11 @@ MAY_IMPORT = {
         "tools",
         "wiring",
     },
-    "doctor": LOW | {"backends", "engines", "episode", "pipeline", "settings", "toolports", "tools", "wiring"},
+    "lock": {"errors"},
+    "preflight": LOW | {"backends", "engines", "episode", "pipeline", "toolports", "tools", "wiring"},
+    "doctor": LOW | {"backends", "engines", "pipeline", "ports", "preflight", "settings", "toolports", "tools"},
     "__main__": {"cli"},
-    "cli": {"errors", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {"errors", "doctor", "lock", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }
 
 

@@ -4,6 +4,7 @@ Exit code 0: done. 1: doctor found something that does not work. 2: what was ask
 standard error says what, where, and what to do; where several things are missing each has its line.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -468,13 +469,16 @@ def gc_command(
     data: Data = Path("data"), yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only list.")] = False
 ) -> None:
     """List, or delete, files of the store that no run links to."""
+    from sparkctl import lock
     from sparkctl.store import Store, remove
 
-    garbage = Store(data, "default").garbage()
-    for path in garbage:
-        print(path)
-        if yes:
-            remove(path)
+    store = Store(data, "default")
+    with lock.held(data) if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
+        garbage = store.garbage()
+        for path in garbage:
+            print(path)
+            if yes:
+                remove(path)
     print(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", file=sys.stderr)
 
 

