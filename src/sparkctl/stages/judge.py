@@ -111,8 +111,7 @@ def incomplete(scores: pa.Table, settings: Judge) -> bool:
 def _settle(answered: list[Reply], settings: Judge, context: Context) -> None:
     errors = [reply.error for reply in answered if reply.error is not None]
     then = "what they asked about has no score. `sparkctl judge --retry-failed` asks for these alone"
-    what = f"calls of {settings.model} failed"
-    outages.settle("judge", what, len(answered), errors, settings.max_failed, context.warn, then=then)
+    outages.settle("judge", "calls failed", len(answered), errors, settings.max_failed, context.warn, then=then)
 
 
 def _case(
