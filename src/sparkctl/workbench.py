@@ -141,8 +141,8 @@ class Workbench:
             if chosen := [state for name, state in drawn if name == node.name]:
                 one |= {state: first[node.name][state] for state in chosen}
                 two |= self._judged_again(node, chosen)
-        threshold = next(node.settings.threshold for node in self.graph if node.stage.name == "select")  # type: ignore[attr-defined]
-        return reliability(one, two, threshold)
+        select: Any = next(node.settings for node in self.graph if node.stage.name == "select")
+        return reliability(one, two, select.threshold, select.viable)
 
     def _judged_again(self, node: Node, states: list[tuple[str, int]]) -> Scores:
         """Fresh scores of these states; they are remembered like all others."""

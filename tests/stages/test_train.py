@@ -175,6 +175,50 @@ def test_product_pays_only_right_rollouts():
     assert [r["reward"] for r in rows] == pytest.approx([0.7 + 0.3, 0.0])
 
 
+def outage(rollout, step_idx=2, **changes):
+    """Where a failed call ended a rollout."""
+    nothing = dict.fromkeys(("tool_name", "thought", "action_query", "observation"))
+    return step(rollout, "search", step_idx=step_idx, is_correct=None, error="down") | nothing | changes
+
+
+def three_rollouts():
+    """One right, one wrong, one lost at its second step."""
+    forks = [fork(f"q{i}-s0", {"search": 8}) for i in (1, 2, 3)]
+    taken = [step("q1-s0", "search"), step("q2-s0", "search", is_correct=False)]
+    lost = [step("q3-s0", "search", done=False, is_correct=None), outage("q3-s0")]
+    return [*taken, *lost], [*forks, fork("q3-s0", {}, step_idx=2)]
+
+
+def test_a_rollout_that_an_outage_ended_is_paid_for_quality_alone():
+    right, wrong, lost, end = credit(*three_rollouts(), rarity=0.0)
+    assert [row["correctness"] for row in (right, wrong, lost)] == [pytest.approx(0.3), 0.0, None]
+    assert [row["reward"] for row in (right, wrong, lost)] == pytest.approx([1.1, 0.8, 0.8])
+    assert (end["tool_name"], end["dropped_because"]) == (None, "down")
+
+
+def test_what_is_not_known_to_be_right_is_no_part_of_what_outcomes_are_compared_with():
+    right, wrong, lost, _ = credit(*three_rollouts(), rarity=0.0, outcome_group="batch", quality=0.0)
+    # 0.3 and 0 around their mean 0.15, not around 0.1; the third is compared with nothing.
+    assert [row["advantage"] for row in (right, wrong, lost)] == pytest.approx([0.15, -0.15, 0.0])
+
+
+def test_a_product_with_an_unknown_outcome_is_dropped_not_nothing():
+    right, wrong, lost, _ = credit(*three_rollouts(), rarity=0.0, combine="product", correctness=1.0, group="batch")
+    # 0.8 and 0 around 0.4: a third of 0 would make it 0.27.
+    assert [row["advantage"] for row in (right, wrong)] == pytest.approx([0.4, -0.4])
+    assert (lost["advantage"], lost["dropped_because"]) == (None, "the outcome of its rollout is not known")
+
+
+def test_what_is_imitated_needs_no_outcome():
+    rows = credit(*three_rollouts(), objective="sft")
+    assert [row["dropped_because"] for row in rows] == [None, None, None, "down"]
+
+
+def test_with_a_critic_a_lost_rollout_is_dropped_whole():
+    rows = credit(*three_rollouts(), critic="value", min_score=0.0)
+    assert [row["dropped_because"] for row in rows] == [None, None, "another step of its rollout is dropped", "down"]
+
+
 def test_a_nudge_moves_by_rarity_within_its_bound():
     forks, taken = [fork("q1-s0", {"search": 7})], [step("q1-s0", "search")]
     assert credit(taken, forks, nudge=0.1)[0]["advantage"] == pytest.approx(1.3 + 0.1)

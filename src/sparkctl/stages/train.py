@@ -149,6 +149,11 @@ class Train(Settings):
         unused += ("tau_pos", "tau_neg") if self.gate == "clip" else ()
         return {k: v for k, v in super().identity().items() if k not in unused}
 
+    @property
+    def pays_by_outcome(self) -> bool:
+        """Whether the reward is nothing without the outcome."""
+        return self.combine == "product" and self.objective != "sft"
+
     @model_validator(mode="after")
     def _parts_agree(self) -> "Train":
         for wrong, why in self._contradictions():
@@ -218,8 +223,9 @@ class _Entry:
         return self.step["rollout_id"], self.step["step_idx"]
 
     @property
-    def executed(self) -> bool:
-        return self.action == self.step["tool_name"]
+    def knows_outcome(self) -> bool:
+        """Whether it was executed and its rollout ended right or wrong, not by an outage: only then there is an outcome."""
+        return self.terms is not None and self.terms.correctness is not None
 
     def credit(self) -> dict[str, Any]:
         """The row of the credit table."""
@@ -369,6 +375,8 @@ class _Judged:
         start = self._start(action, len(candidate.ids))
         correct = self.correct if action == self.step["tool_name"] else None
         weights = rewards.Weights(settings.quality, settings.rarity, settings.correctness)
+        if correct is None and action == self.step["tool_name"] and settings.pays_by_outcome:
+            return _Entry(self.step, action, "the outcome of its rollout is not known")
         number, usage = ACTIONS.index(action), self.step["usage"]
         terms = rewards.terms(score, usage, number, correct, weights)
         known, reward = rewards.rarity(usage, number), sum(rewards.combined(terms, settings.combine))
@@ -410,7 +418,7 @@ def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
         # There is one reward then, and it has the group of quality and rarity.
         _add_estimate([(e, outcome) for e, _, outcome in paid if e.trained], settings.group, settings, settings.scale)
     else:
-        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.executed]
+        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.knows_outcome]
         _add_estimate(executed, settings.outcome_group, settings, "none")
     for entry, _, _ in paid:
         entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
