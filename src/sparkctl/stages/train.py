@@ -315,7 +315,7 @@ def _started(reference: pa.Table) -> dict[rollouts.CandidateKey, _Start]:
 def _reads_names(settings: Train) -> bool:
     """Whether it matters how likely the policy finds each action's name."""
     acts = settings.objective != "sft" and bool(settings.rarity or settings.nudge)
-    return acts and "selection none" != f"{settings.rarity_of} {settings.rarity_baseline}"
+    return acts and (settings.rarity_of == "policy" or settings.rarity_baseline == "viable")
 
 
 @dataclass(frozen=True)
@@ -478,7 +478,7 @@ def spreads(entries: Sequence[_Entry], settings: Train) -> dict[str, float]:
 
 def _group_of(term: str, settings: Train) -> Group:
     """What a term is compared with, beside the baseline of its own that rarity may have."""
-    if term == "rarity" and settings.rarity_baseline == "viable" and settings.combine == "sum":
+    if term == "rarity" and _rarity_apart(settings):
         return "none"
     return settings.outcome_group if term == "correctness" and settings.combine == "sum" else settings.group
 
@@ -504,22 +504,34 @@ def _dropped(entries: Sequence[_Entry]) -> str:
 
 def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
     """Write the advantages: what is known of all candidates within its group, and the outcome within its own."""
-    paid = [(e, *rewards.combined(e.terms, settings.combine)) for e in entries if e.terms and not e.dropped_because]
-    if settings.rarity_baseline == "viable" and settings.combine == "sum":
-        # It is compared with its state's already; another baseline would punish every state without a choice.
-        for entry, _, _ in paid:
-            entry.advantage = entry.terms.rarity
-        paid = [(e, local - e.terms.rarity, outcome) for e, local, outcome in paid]
-    compared = [(e, local) for e, local, _ in paid if e.trained or settings.group == "fork"]
+    paid = [(e, *_parts(e.terms, settings)) for e in entries if e.terms and not e.dropped_because]
+    for entry, own, _, _ in paid:
+        entry.advantage = own
+    compared = [(e, local) for e, _, local, _ in paid if e.trained or settings.group == "fork"]
     _add_estimate(compared, settings.group, settings, settings.scale)
     if settings.combine == "product":
         # There is one reward then, and it has the group of quality and rarity.
-        _add_estimate([(e, outcome) for e, _, outcome in paid if e.trained], settings.group, settings, settings.scale)
+        product = [(e, outcome) for e, _, _, outcome in paid if e.trained]
+        _add_estimate(product, settings.group, settings, settings.scale)
     else:
-        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.executed]
+        executed = [(e, outcome) for e, _, _, outcome in paid if e.trained and e.executed]
         _add_estimate(executed, settings.outcome_group, settings, "none")
-    for entry, _, _ in paid:
+    for entry, _, _, _ in paid:
         entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
+
+
+def _parts(terms: rewards.Terms, settings: Train) -> tuple[float, float, float]:
+    """(what has its baseline already, what `group` compares, what only the outcome adds)."""
+    local, outcome = rewards.combined(terms, settings.combine)
+    if not _rarity_apart(settings):
+        return 0.0, local, outcome
+    return terms.rarity, local - terms.rarity, outcome
+
+
+def _rarity_apart(settings: Train) -> bool:
+    """Whether rarity was compared with its state's candidates and is left out of `group`: a second baseline would punish
+    every action of a state without a choice."""
+    return settings.rarity_baseline == "viable" and settings.combine == "sum"
 
 
 def _add_estimate(
