@@ -19,9 +19,6 @@ from typing import Literal
 
 NAMES = ("quality", "rarity", "correctness")
 HIGHEST_SCORE = 10.0
-INERT = 0.05
-"""A term whose spread over the trained actions, after its baseline, is below this is not acting: half a point of the
-judge. Issue 11."""
 Combine = Literal["sum", "product"]
 
 

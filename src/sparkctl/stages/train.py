@@ -28,6 +28,9 @@ from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 Group = Literal["none", "fork", "question", "batch"]
+INERT = 0.05
+"""A term whose spread over the trained actions, after its baseline, is below this is not acting: half a point of the
+judge. Issue 11."""
 _TERMS = ("quality", "rarity", "rarity_of", "rarity_baseline", "correctness", "combine")
 _ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
 _CRITIC = ("critic", "critic_lr", "gamma", "lam")
@@ -487,9 +490,9 @@ def inert(entries: Sequence[_Entry], settings: Train) -> list[str]:
     """A line for each term that has a weight and hardly differs among the trained actions."""
     return [
         f"{term} = {getattr(settings, term)} is not acting: after its baseline it differs by {spread:.3f} among the trained "
-        f"actions (standard deviation; under {rewards.INERT}); raise it, or see `sparkctl train --audit`"
+        f"actions (standard deviation; under {INERT}); raise it, or see `sparkctl train --audit`"
         for term, spread in spreads(entries, settings).items()
-        if getattr(settings, term) and spread < rewards.INERT
+        if getattr(settings, term) and spread < INERT
     ]
 
 
@@ -575,7 +578,7 @@ def _step_reward(entry: _Entry) -> float:
 
 STAGE = Stage(
     "train",
-    3,
+    4,
     Train,
     run,
     "train a LoRA adapter on the judged steps",
