@@ -50,6 +50,8 @@ class Candidate:
 
     ids: list[int]
     error: str | None = None
+    logprobs: Sequence[float] = ()
+    """Of each token under the policy that wrote it; empty where the table has none."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,21 @@ def _candidate(row: Mapping[str, Any], before: int, longest: int) -> Candidate:
         return Candidate([], "the candidate failed")
     if before + len(row["action_ids"]) > longest:
         return Candidate([], f"longer than the model's context of {longest} tokens")
-    return Candidate(row["action_ids"])
+    return Candidate(row["action_ids"], logprobs=array("f", row["action_logprobs"] or ()))
 
 
 def _by_state(candidates: pa.Table) -> list[list[dict[str, Any]]]:
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    wanted = ["rollout_id", "step_idx", "tool_name", "question_id", "thought_ids", "action_ids", "error"]
+    wanted = [
+        "rollout_id",
+        "step_idx",
+        "tool_name",
+        "question_id",
+        "thought_ids",
+        "action_ids",
+        "action_logprobs",
+        "error",
+    ]
     for row in candidates.select(wanted).to_pylist():
         groups.setdefault((row["rollout_id"], row["step_idx"]), []).append(row)
     return list(groups.values())

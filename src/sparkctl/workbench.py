@@ -166,7 +166,8 @@ class Workbench:
         found = {}
         for node, inputs, learner in self._trainings(part, make=True):
             credited = train.credited(inputs, node.settings, Reader.of(learner, node.settings))  # type: ignore[arg-type]
-            found[_variant(node)] = audit(train.credit_table(credited))
+            spreads = train.spreads(credited, node.settings)  # type: ignore[arg-type]
+            found[_variant(node)] = audit(train.credit_table(credited), spreads, train.INERT)
         return found
 
     def footprints(self, part: str | None) -> dict[str, dict[str, Any]]:

@@ -127,6 +127,9 @@ def audits(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
         )
         console.print(f"  with an advantage other than 0: {figures['signal'] * 100:.1f} %")
         console.print(f"  sums: {said or 'nothing is trained'}")
+        for term, spread in figures["spreads"].items():
+            idle = " (not acting)" if term in figures["not_acting"] else ""
+            console.print(f"  spread of {term} after its baseline: {spread:.3f}{idle}")
         for reason, count in figures["dropped"].items():
             console.print(f"  dropped: {count} {reason}", markup=False)
         table = Table("action", Column("trained", justify="right"), Column("mean advantage", justify="right"))
