@@ -57,6 +57,8 @@ class Train(Settings):
     """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
     min_score: float = 0.0
     """Actions that scored lower are dropped, and counted in the credit table."""
+    truncated: Literal["drop", "train"] = "drop"
+    """Actions whose input was cut at its token limit: nobody knows what they would have been."""
 
     # Reward and advantage; see objective/rewards.py and objective/advantages.py. Not used by sft
     quality: float = 1.0
@@ -362,6 +364,8 @@ class _Judged:
         candidate, score = self.state.candidates[action], self._score(action)
         if candidate.error is not None:
             return _Entry(self.step, action, candidate.error)
+        if candidate.cut and settings.truncated == "drop":
+            return _Entry(self.step, action, "cut at its token limit")
         if score is None:
             return _Entry(self.step, action, "not judged")
         if trained and score < settings.min_score:
@@ -457,7 +461,7 @@ def _step_reward(entry: _Entry) -> float:
 
 STAGE = Stage(
     "train",
-    3,
+    4,
     Train,
     run,
     "train a LoRA adapter on the judged steps",
