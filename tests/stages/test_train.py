@@ -528,7 +528,7 @@ def test_the_tokens_are_those_that_synth_put_to_the_policy():
     assert text.startswith("<|user|>Question: what is 1 + 1?\nOptions:\nA. 2\nB. 1")
     assert TOKENIZER.decode(made.actions[0].ids) == " search\nInput: 1 + 1<|end|>"
     opening = chat.thought_prefix(TOKENIZER)
-    tail = [*opening, 11, 12, *chat.action_prefix(TOKENIZER)]
+    tail = [*opening, 11, 12, *chat.action_prefix(TOKENIZER, [11, 12], "t")]
     assert TOKENIZER.decode(opening) == THOUGHT
     assert list(made.prompt_ids)[-len(tail) :] == tail
     assert made.actions[0].start == [-1.0] * 8

@@ -62,6 +62,8 @@ class Train(Settings):
     """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
     min_score: float = 0.0
     """Actions that scored lower are dropped, and counted in the credit table."""
+    truncated: Literal["drop", "train"] = "drop"
+    """Actions whose input was cut at its token limit: nobody knows what they would have been."""
 
     # Reward and advantage; see objective/rewards.py and objective/advantages.py. Not used by sft
     quality: float = 1.0
@@ -418,6 +420,8 @@ class _Judged:
         candidate, score = self.state.candidates[action], self._score(action)
         if candidate.error is not None:
             return _Entry(self.step, action, candidate.error)
+        if candidate.cut and settings.truncated == "drop":
+            return _Entry(self.step, action, "cut at its token limit")
         if score is None:
             return _Entry(self.step, action, "not judged")
         if trained and score < settings.min_score:
