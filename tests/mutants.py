@@ -255,6 +255,9 @@ MUTANTS = [
     Mutant("the page: words against the base wrap in one run only", "report/page.css", "[data-panel=headline] td", "#headline td", "report/test_browser.py"),
     Mutant("the page: digests are cut in the files too", "report/panels.py", "{' '.join(found)}", "{' '.join(d[:12] for d in found)}", "report/test_panels.py"),
     Mutant("the page: the verdict goes by the alphabet", "report/material.py", "logged.index(node) if (node := f\"eval.{name}\") in logged else -1, name", "name, name", "report/test_panels.py"),
+    Mutant("an adapter of another model is opened", "wiring.py", "            adapter_files.check(adapter, settings.policy)\n", "            pass\n", "backends/test_adapter_files.py"),
+    Mutant("an adapter may lack weights", "backends/adapter_files.py", "wanted.keys() - found.keys()", "set()", "backends/test_adapter_files.py"),
+    Mutant("an adapter's pickle may run code", "backends/adapter_files.py", "weights_only=True", "weights_only=False", "backends/test_adapter_files.py"),
 ]  # fmt: skip
 
 

@@ -85,6 +85,16 @@ def open_model(
         ) from None
 
 
+def open_empty(policy: str) -> Any:
+    """The policy's modules without weights: nothing but its configuration is read, and no memory is taken."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = open_config(policy)
+    with torch.device("meta"):
+        return _guarded(policy, lambda source: AutoModelForCausalLM.from_config(config))
+
+
 def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
     """Options that load the weights in NF4 (QLoRA, arXiv 2305.14314, section 3)."""
     try:
@@ -111,7 +121,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
 
     try:
         return PeftModel.from_pretrained(model, str(folder)).eval()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as fault:
+    except Exception as fault:  # files of any content; `adapter_files.check` has said what can be said before
         raise SparkError(f"{folder}: not an adapter of this base model ({line_of(fault)})") from None
 
 
@@ -119,7 +129,7 @@ def adapter_rank(folder: Path) -> int:
     """The rank of a LoRA adapter, or a SparkError that names the folder."""
     try:
         return int(json.loads((folder / "adapter_config.json").read_text())["r"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as fault:
         raise SparkError(f"{folder}: not a LoRA adapter ({line_of(fault)})") from None
 
 
