@@ -258,6 +258,9 @@ MUTANTS = [
     Mutant("an adapter of another model is opened", "wiring.py", "            adapter_files.check(adapter, settings.policy)\n", "            pass\n", "backends/test_adapter_files.py"),
     Mutant("an adapter may lack weights", "backends/adapter_files.py", "wanted.keys() - found.keys()", "set()", "backends/test_adapter_files.py"),
     Mutant("an adapter's pickle may run code", "backends/adapter_files.py", "weights_only=True", "weights_only=False", "backends/test_adapter_files.py"),
+    Mutant("a cloud's own neighbours count as public", "backends/public_http.py", "if any(ip.version == near.version and ip in near for near in _NEIGHBOURS):", "if False:", "backends/test_public_http.py"),
+    Mutant("an ISATAP form of a private address counts as public", "backends/public_http.py", "in _NAT64 or _is_isatap(ip))", "in _NAT64)", "backends/test_public_http.py"),
+    Mutant("search without an address may ask private ones", "backends/live.py", "answer = self._http.get(engine.search_url, asked, {})", "answer = PublicHttp(own=engine.search_url, timeout_s=1, user_agent='x').get(engine.search_url, asked, {})", "backends/test_live_tools.py"),
 ]  # fmt: skip
 
 
