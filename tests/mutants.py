@@ -261,6 +261,9 @@ MUTANTS = [
     Mutant("a cloud's own neighbours count as public", "backends/public_http.py", "if any(ip.version == near.version and ip in near for near in _NEIGHBOURS):", "if False:", "backends/test_public_http.py"),
     Mutant("an ISATAP form of a private address counts as public", "backends/public_http.py", "in _NAT64 or _is_isatap(ip))", "in _NAT64)", "backends/test_public_http.py"),
     Mutant("search without an address may ask private ones", "backends/live.py", "answer = self._http.get(engine.search_url, asked, {})", "answer = PublicHttp(own=engine.search_url, timeout_s=1, user_agent='x').get(engine.search_url, asked, {})", "backends/test_live_tools.py"),
+    Mutant("code of a model runs if the environment says so", "cli.py", "    trust.say(trust_remote_code)\n", "    trust.say(True) if trust_remote_code else None\n", "test_remote_code.py"),
+    Mutant("a model's code may be asked for on the terminal", "backends/models.py", "AutoConfig.from_pretrained(source, trust_remote_code=trust.said())", "AutoConfig.from_pretrained(source)", "test_remote_code.py"),
+    Mutant("standard input is left to whoever reads it", "cli.py", "        os.dup2(nothing.fileno(), 0)\n", "        pass\n", "test_remote_code.py"),
 ]  # fmt: skip
 
 

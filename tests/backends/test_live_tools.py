@@ -477,8 +477,9 @@ def test_the_engines_that_are_asked_are_known_to_ddgs():
     assert set(live.WebSearch.ENGINES) <= set(ENGINES["text"])
 
 
-def test_an_engine_that_redirects_to_this_machine_is_refused_and_the_next_is_asked(server, engines):
+def test_an_engine_that_redirects_to_this_machine_is_refused_and_the_next_is_asked(server, engines, monkeypatch):
     """A query such as "!ducky" makes an engine redirect to what it finds."""
+    monkeypatch.setattr(live.WebSearch, "ENGINES", ("duckduckgo", "duckduckgo"))
     other = web_server.WebServer()
     try:
         server.then(web_server.redirect(f"http://127.0.0.1:{other.port}/latest/meta-data/"))

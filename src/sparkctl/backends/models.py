@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sparkctl import trust
 from sparkctl.errors import SparkError
 from sparkctl.recipe import expanded
 
@@ -34,14 +35,14 @@ def open_tokenizer(policy: str) -> Any:
     """The policy's tokenizer."""
     from transformers import AutoTokenizer
 
-    return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source))
+    return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source, trust_remote_code=trust.said()))
 
 
 def open_config(policy: str) -> Any:
     """The policy's configuration, without its weights."""
     from transformers import AutoConfig
 
-    return _guarded(policy, lambda source: AutoConfig.from_pretrained(source))
+    return _guarded(policy, lambda source: AutoConfig.from_pretrained(source, trust_remote_code=trust.said()))
 
 
 def open_generation_config(policy: str) -> Any:
@@ -67,7 +68,7 @@ def open_model(
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust.said()}
     place = device_of(device, section)
     if attention == "flex" and not place.startswith("cuda"):
         raise SparkError(f"{section}.attention: 'flex' trains on a GPU only; set sdpa")
@@ -92,7 +93,7 @@ def open_empty(policy: str) -> Any:
 
     config = open_config(policy)
     with torch.device("meta"):
-        return _guarded(policy, lambda source: AutoModelForCausalLM.from_config(config))
+        return _guarded(policy, lambda source: AutoModelForCausalLM.from_config(config, trust_remote_code=trust.said()))
 
 
 def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
@@ -140,6 +141,11 @@ def _guarded(policy: str, load: Any) -> Any:
     try:
         return load(source)
     except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
+        if "trust_remote_code" in str(fault) and not trust.said():
+            raise SparkError(
+                f"synth.policy: model '{policy}' brings code of its own, which is not run; read that code, then say "
+                f"`sparkctl --trust-remote-code` before the command, or give a model that transformers knows"
+            ) from None
         raise SparkError(
             f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name"
         ) from None
