@@ -264,6 +264,8 @@ MUTANTS = [
     Mutant("code of a model runs if the environment says so", "cli.py", "    trust.say(trust_remote_code)\n", "    trust.say(True) if trust_remote_code else None\n", "test_remote_code.py"),
     Mutant("a model's code may be asked for on the terminal", "backends/models.py", "AutoConfig.from_pretrained(source, trust_remote_code=trust.said())", "AutoConfig.from_pretrained(source)", "test_remote_code.py"),
     Mutant("standard input is left to whoever reads it", "cli.py", "        os.dup2(nothing.fileno(), 0)\n", "        pass\n", "test_remote_code.py"),
+    Mutant("a variant's name may lead out of the data folder", "pipeline.py", '            names.checked(variant, "train.variant")\n', "", "test_names.py"),
+    Mutant("a name may be longer than a file system takes", "names.py", " or len(name.encode()) > LONGEST", "", "test_names.py"),
 ]  # fmt: skip
 
 

@@ -10,11 +10,12 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids", "trust"}
+LOW = {"errors", "ids", "names", "trust"}
 MIDDLE = LOW | {"engines", "episode", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
+    "names": {"errors"},
     "trust": set(),
     "episode": set(),
     "recipe": {"errors"},

@@ -9,12 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparkctl import names
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest_path
 from sparkctl.recipe import did_you_mean, expanded
 
 BASE_FILE = "base.json"
 QUESTIONS_FILE = "trained_on.json"
+_LONGEST = names.LONGEST - 7
+"""Characters of a label, which some of a digest may follow."""
 _TELLING = 16
 """Characters of a digest that tell two questions apart."""
 
@@ -106,7 +109,8 @@ def labels(folders: Collection[Path], policies: Collection[str]) -> dict[Path, s
 
 def _label(folder: Path) -> str:
     # Not resolved: the name that a run gives to a file of the store is the one to keep.
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.abspath(folder)).name).strip("-") or "adapter"
+    label = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.abspath(folder)).name)[:_LONGEST].strip("-")
+    return label if label.strip("_") else "adapter"
 
 
 def _spoken(precision: tuple[str, str]) -> str:
