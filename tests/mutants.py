@@ -297,6 +297,17 @@ MUTANTS = [
     Mutant("the page: words against the base wrap in one run only", "report/page.css", "[data-panel=headline] td", "#headline td", "report/test_browser.py"),
     Mutant("the page: digests are cut in the files too", "report/panels.py", "{' '.join(found)}", "{' '.join(d[:12] for d in found)}", "report/test_panels.py"),
     Mutant("the page: the verdict goes by the alphabet", "report/material.py", "logged.index(node) if (node := f\"eval.{name}\") in logged else -1, name", "name, name", "report/test_panels.py"),
+    Mutant("an adapter of another model is opened", "wiring.py", "            adapter_files.check(adapter, settings.policy)\n", "            pass\n", "backends/test_adapter_files.py"),
+    Mutant("an adapter may lack weights", "backends/adapter_files.py", "wanted.keys() - found.keys()", "set()", "backends/test_adapter_files.py"),
+    Mutant("an adapter's pickle may run code", "backends/adapter_files.py", "weights_only=True", "weights_only=False", "backends/test_adapter_files.py"),
+    Mutant("a cloud's own neighbours count as public", "backends/public_http.py", "if any(ip.version == near.version and ip in near for near in _NEIGHBOURS):", "if False:", "backends/test_public_http.py"),
+    Mutant("an ISATAP form of a private address counts as public", "backends/public_http.py", "in _NAT64 or _is_isatap(ip))", "in _NAT64)", "backends/test_public_http.py"),
+    Mutant("search without an address may ask private ones", "backends/live.py", "answer = self._http.get(engine.search_url, asked, {})", "answer = PublicHttp(own=engine.search_url, timeout_s=1, user_agent='x').get(engine.search_url, asked, {})", "backends/test_live_tools.py"),
+    Mutant("code of a model runs if the environment says so", "cli.py", "    trust.say(trust_remote_code)\n", "    trust.say(True) if trust_remote_code else None\n", "test_remote_code.py"),
+    Mutant("a model's code may be asked for on the terminal", "backends/models.py", "AutoConfig.from_pretrained(source, trust_remote_code=trust.said())", "AutoConfig.from_pretrained(source)", "test_remote_code.py"),
+    Mutant("standard input is left to whoever reads it", "cli.py", "        os.dup2(nothing.fileno(), 0)\n", "        pass\n", "test_remote_code.py"),
+    Mutant("a variant's name may lead out of the data folder", "pipeline.py", '            names.checked(variant, "train.variant")\n', "", "test_names.py"),
+    Mutant("a name may be longer than a file system takes", "names.py", " or len(name.encode()) > LONGEST", "", "test_names.py"),
 ]  # fmt: skip
 
 

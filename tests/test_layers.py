@@ -10,11 +10,13 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids"}
+LOW = {"errors", "ids", "names", "trust"}
 MIDDLE = LOW | {"engines", "episode", "outages", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
+    "names": {"errors"},
+    "trust": set(),
     "episode": set(),
     "recipe": {"errors"},
     "settings": {"errors", "recipe"},
@@ -92,7 +94,7 @@ MAY_IMPORT = {
     },
     "doctor": LOW | {"backends", "engines", "episode", "pipeline", "settings", "toolports", "tools", "wiring"},
     "__main__": {"cli"},
-    "cli": {"errors", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {"errors", "trust", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }
 
 

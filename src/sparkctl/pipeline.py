@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import ports, toolports, wiring
+from sparkctl import names, ports, toolports, wiring
 from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
@@ -140,6 +140,7 @@ class _Sections:
         if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
             raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
         for variant, values in self.variants.items():
+            names.checked(variant, "train.variant")
             _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
         self.toolset: Tools = checked(Tools, self.tools, "tools")
         self.answering = toolports.identities(self.toolset, memory)
@@ -161,14 +162,14 @@ class _Sections:
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
 
-    def _policies(self, names: Any) -> dict[str, Path | None]:
+    def _policies(self, listed: Any) -> dict[str, Path | None]:
         """Policy -> the adapter's folder where one was given instead of a name of the recipe's."""
         known = [BASE, *self.variants]
-        if not isinstance(names, list) or not names:
-            raise SparkError(f"eval.policies: must be a list of names, got {names!r}")
-        folders = {name: folder_of(str(name), known) for name in names if name not in known}
+        if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
+            raise SparkError(f"eval.policies: must be a list of names, got {listed!r}")
+        folders = {name: folder_of(name, known) for name in listed if name not in known}
         label = labels(set(folders.values()), known)
-        return {label[folders[name]] if name in folders else name: folders.get(name) for name in names}
+        return {label[folders[name]] if name in folders else name: folders.get(name) for name in listed}
 
 
 def _taken(values: Values, *names: str) -> Values:
@@ -366,10 +367,10 @@ def explain(graph: Sequence[Node], store: Store) -> list[Fate]:
     fates: list[Fate] = []
     stale: dict[str, str] = {}
     places: dict[str, Path] = {}
-    names = [node.name for node in graph]
+    order = [node.name for node in graph]
     for node in graph:
         waiting = [stale[a] for artifacts in node.reads.values() for a in artifacts if a in stale]
-        latest = max(waiting, key=names.index, default=None)
+        latest = max(waiting, key=order.index, default=None)
         fate = Fate(node, True, f"after {latest}") if latest else _fate(node, places, store)
         if fate.runs:
             stale |= dict.fromkeys(node.writes.values(), node.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl import toolports
-from sparkctl.backends import models
+from sparkctl.backends import adapter_files, models
 from sparkctl.ids import digest, digest_path
 from sparkctl.ports import Memory, Port, Request, StreamingPort, Watch, lazy, remembered, remembered_singly
 from sparkctl.store import digest_artifact
@@ -80,6 +80,8 @@ def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watc
     """The policy, with a LoRA adapter or without."""
 
     def open_port() -> Callable[..., Any]:
+        if adapter:
+            adapter_files.check(adapter, settings.policy)
         return partial(_engine(settings), adapter=adapter)
 
     laid = digest_artifact(adapter) if adapter else None

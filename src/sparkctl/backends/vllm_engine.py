@@ -8,6 +8,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
+from sparkctl import trust
 from sparkctl.backends import models
 from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn
 from sparkctl.engines import Vllm
@@ -126,6 +127,7 @@ class VllmEngine:
             return from_vllm.LLM(
                 models.resolve(self.policy),
                 dtype=self.dtype,
+                trust_remote_code=trust.said(),
                 tensor_parallel_size=o.tensor_parallel,
                 gpu_memory_utilization=o.gpu_memory,
                 enable_prefix_caching=o.prefix_caching,
