@@ -483,7 +483,7 @@ def spreads(entries: Sequence[_Entry], settings: Train) -> dict[str, float]:
         group = _group_of(term, settings)
         compared = [e for e in valued if e.trained or group == "fork"]
         if term == "correctness":
-            compared = [e for e in compared if e.executed]
+            compared = [e for e in compared if e.knows_outcome]
         worth = [getattr(e.terms, term) or 0.0 for e in compared]
         labels = None if group == "none" else [_label(e, group) for e in compared]
         left = advantages.estimate(worth, labels, settings.baseline)
