@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "rollouts": LOW | {"episode", "ports", "reading"},
     "shots": {"errors", "episode", "rollouts"},
     "scoring": LOW | {"episode", "reading", "tables"},
-    "objective": {"errors", "adapters", "objective"},
+    "objective": {"errors", "adapters", "settings", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "reading", "tools", "nano"},
     "stage": {"ports", "settings"},

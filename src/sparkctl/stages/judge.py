@@ -18,7 +18,7 @@ from sparkctl import judging, rollouts, tables
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
-from sparkctl.settings import Settings
+from sparkctl.settings import Settings, Use
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 
@@ -26,6 +26,14 @@ class Judge(Settings):
     """What decides the scores."""
 
     knobs: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s", "retries", "rpm", "tpm", "budget_usd"})
+    uses = (
+        Use(
+            ("votes", "temperature", "seed", "max_tokens"),
+            lambda s: s.model != "nano/rubric",
+            'beside model = "nano/rubric", which computes the same scores each time',
+            keyed=True,
+        ),
+    )
 
     step: int = 1
     """Which step is judged, from 1. Set by the pipeline."""

@@ -18,13 +18,15 @@ from sparkctl import rollouts, selection, tables
 from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
-from sparkctl.settings import Settings
+from sparkctl.settings import Settings, Use
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
 
 
 class Select(Settings):
     """What decides the choice."""
+
+    uses = (Use(("temperature", "seed"), lambda s: s.rule == "softmax", 'without rule = "softmax"', keyed=True),)
 
     step: int = 1
     """Which step is selected, from 1. Set by the pipeline."""

@@ -14,23 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparkctl import rollouts, tables, tokens
 from sparkctl.adapters import write_questions
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
-from sparkctl.objective import advantages, rewards
+from sparkctl.objective import advantages, parts, rewards
 from sparkctl.objective.trees import Action, Fork, Tree, distinguishing
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 Group = Literal["none", "fork", "question", "batch"]
-_TERMS = ("quality", "rarity", "correctness", "combine")
-_ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
-_CRITIC = ("critic", "critic_lr", "gamma", "lam")
-_GATE = ("ratio", "gate", "clip", "clip_high", "dual_clip", "tau_pos", "tau_neg")
-_DRIFT = ("kl", "kl_form", "llds")
 
 
 class Train(Settings):
@@ -40,6 +35,8 @@ class Train(Settings):
         {"device", "processes", "packing", "micro_batch_tokens", "attention", "gradient_checkpointing"}
         | {"checkpoint_every", "tensorboard", "warn_kl", "warn_collapse"}
     )
+    uses = parts.USES
+    clashes = parts.CLASHES
 
     name: str = "spark"
     """The variant's name. Set by the pipeline."""
@@ -55,7 +52,7 @@ class Train(Settings):
     objective: Literal["sft", "ppo", "expected"] = "ppo"
     action: Literal["selected", "best", "all"] = "selected"
     """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
-    min_score: float = 0.0
+    min_score: float = Field(0.0, ge=0, le=10)
     """Actions that scored lower are dropped, and counted in the credit table."""
 
     # Reward and advantage; see objective/rewards.py and objective/advantages.py. Not used by sft
@@ -71,7 +68,7 @@ class Train(Settings):
     baseline: advantages.Baseline = "mean"
     scale: advantages.Scale = "none"
     outcome_group: Literal["none", "question", "batch"] = "none"
-    """What correctness is compared with, among executed actions."""
+    """What correctness is compared with: rollouts, each counted once, of the same question or all."""
     nudge: float = Field(0.0, ge=0)
     """Adds nudge * rarity to the advantage, bounded by nudge_cap times its size."""
     nudge_cap: float = Field(0.5, ge=0, lt=1)
@@ -132,64 +129,6 @@ class Train(Settings):
     """Warn where approx_kl exceeds this."""
     warn_collapse: float = Field(0.5, ge=0, le=1)
     """Warn where the tool entropy falls below this share of what it was at first."""
-
-    def identity(self) -> dict[str, Any]:
-        """Parts that the objective does not use do not make it stale."""
-        unused: tuple[str, ...] = ()
-        if self.objective == "sft":
-            unused += _TERMS + _ADVANTAGE + _DRIFT
-        if self.objective != "ppo":
-            unused += _GATE
-        if self.critic == "none":
-            unused += _CRITIC
-        if self.group == "none":
-            unused += ("baseline", "scale") if self.outcome_group == "none" else ("scale",)
-        unused += () if self.nudge else ("nudge", "nudge_cap")
-        unused += () if self.kl else ("kl", "kl_form")
-        unused += ("tau_pos", "tau_neg") if self.gate == "clip" else ()
-        return {k: v for k, v in super().identity().items() if k not in unused}
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> "Train":
-        for wrong, why in self._contradictions():
-            if wrong:
-                raise ValueError(why)
-        return self
-
-    def _contradictions(self) -> list[tuple[bool, str]]:
-        every, value = self.action == "all", self.critic == "value"
-        found = [
-            (self.objective == "sft" and every, 'objective = "sft" imitates one action, action = "all" has nine'),
-            (
-                self.objective == "expected" and not every,
-                'objective = "expected" sums over the fork; set action = "all"',
-            ),
-            (value and self.objective == "sft", 'critic = "value" needs objective = "ppo"'),
-        ]
-        if self.objective == "sft":
-            return found
-        product, grouped = self.combine == "product", (self.group, self.outcome_group) != ("none", "none")
-        executed = 'combine = "product" needs correctness, which only the executed action has; '
-        return [
-            *found,
-            (every and self.min_score > 0, 'action = "all" compares with low scores; set min_score = 0'),
-            (product and every, executed + 'set action = "selected"'),
-            (product and self.group == "fork", executed + 'group = "fork" compares it with others'),
-            (product and self.outcome_group != "none", 'combine = "product" makes one reward, compared within group'),
-            (self.ratio == "sequence" and self.action != "selected", 'ratio = "sequence" needs action = "selected"'),
-            (self.kl > 0 and self.kl_form == "fork" and not every, 'kl_form = "fork" needs action = "all"'),
-            (self.scale == "std" and self.group == "none", 'scale = "std" needs a group'),
-            (self.gate == "soft" and self.dual_clip is not None, 'gate = "soft" has no clip; leave dual_clip out'),
-            (value and self.objective != "ppo", 'critic = "value" needs objective = "ppo"'),
-            (
-                value and self.action != "selected",
-                'critic = "value" follows the executed steps; set action = "selected"',
-            ),
-            (value and grouped, 'critic = "value" is the baseline; set group and outcome_group to "none"'),
-            (value and product, 'critic = "value" adds up the terms; set combine = "sum"'),
-            (value and self.nudge > 0, 'critic = "value" makes its own advantages; set nudge = 0'),
-            (value and self.min_score > 0, 'critic = "value" needs every step of a rollout; set min_score = 0'),
-        ]
 
 
 _Start = tuple[list[float] | None, int | None]
