@@ -73,7 +73,9 @@ MAY_IMPORT = {
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
-    "pipeline": MIDDLE | {"adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "variants": {"errors", "recipe", "settings", "stages"},
+    "pipeline": MIDDLE
+    | {"variants", "adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE
     | {

@@ -68,7 +68,7 @@ def test_an_override_reaches_into_a_variant():
         ),
         ("eval.policies=3", "eval.policies: must be a list"),
         ("eval.shots=-1", "eval.shots: Input should be greater than or equal to 0"),
-        ("eval.shots=5", "eval: shots = 5 needs shots_from"),
+        ("eval.shots=5", "eval: shots needs shots_from"),
         ("synth.steps=0", "synth.steps: must be a whole number from 1"),
         ("synth.questions=nowhere.parquet", "synth.questions: no file 'nowhere.parquet'"),
         ("tools.descriptions.hammer=hits", "tools.descriptions: 'hammer' is no action"),

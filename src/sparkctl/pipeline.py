@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import ports, toolports, wiring
+from sparkctl import ports, toolports, variants, wiring
 from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
@@ -29,8 +29,8 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
-from sparkctl.recipe import Values, did_you_mean, expanded
-from sparkctl.settings import Settings, checked
+from sparkctl.recipe import Recipe, Values, did_you_mean, expanded
+from sparkctl.settings import Settings, checked, refuse_idle
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
 from sparkctl.stages import judge, questions, reference, select, synth, train
@@ -83,11 +83,14 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
     """The experiment of a recipe, in an order in which every node comes after what it reads. `memory` holds the
     recordings that tools are replayed from."""
     s = _Sections(recipe, memory)
+    variants.refuse_unheard(
+        s.train, s.variants, s.trained, recipe.changed if isinstance(recipe, Recipe) else frozenset()
+    )
     rounds = range(1, s.steps + 1)
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
-    trained = [_train_node(s, name, rounds) for name, folder in s.policies.items() if name != BASE and folder is None]
+    trained = [_train_node(s, name, rounds) for name in s.trained]
     graph += [_reference_node(s, rounds), *trained] if trained else []
     evaluated = [_eval_node(s, name, folder) for name, folder in s.policies.items()]
     return graph + _with_room(evaluated, trained)
@@ -159,6 +162,7 @@ class _Sections:
                 owner = (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS)[name]
                 raise SparkError(f"train.variant.{variant}.{name}: cannot be set here; it comes from {owner}")
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
+        self.trained = [name for name, folder in self.policies.items() if name != BASE and folder is None]
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
 
     def _policies(self, names: Any) -> dict[str, Path | None]:
@@ -239,7 +243,8 @@ def _given(source: Any, key: str, file: str, data_set: str, other: str = "") -> 
 
 def _synth_node(s: _Sections, step: int) -> Node:
     values = s.synth | {"step": step, "descriptions": s.tools["descriptions"]}
-    settings = checked(synth.Synth, values, "synth")
+    given = {k: v for k, v in s.synth.items() if k != s.eval.get("engine")}  # the table of that name is then for eval
+    settings = checked(synth.Synth, values, "synth", given)
     reads = {"questions": ("questions",)} | _history(step)
     return Node(
         f"synth.{step}",
@@ -288,7 +293,8 @@ def _reference_node(s: _Sections, rounds: range) -> Node:
 
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
-    settings = checked(train.Train, values, "train")
+    settings = checked(train.Train, values, "train", given={})
+    refuse_idle(settings, s.variants[name], f"train.variant.{name}")
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
     writes = {output: f"{output}.{name}" for output in train.STAGE.writes}
     return Node(
@@ -304,7 +310,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
 def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
-    settings = checked(eval_stage.Eval, values, "eval")
+    settings = checked(eval_stage.Eval, values, "eval", given=s.eval)
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}
     known = wiring.engine_identity(settings) | s.answering
@@ -343,6 +349,31 @@ def refuse(graph: Sequence[Node]) -> None:
                 f"{node.name}: a served model takes no adapter; set eval.engine = 'vllm' (or 'transformers'), or "
                 f"eval.policies = ['base']"
             )
+    settings_of = {artifact: node.settings for node in graph for artifact in node.writes.values()}
+    for node in graph:
+        if node.stage.name == "eval" and "adapter" in node.reads:
+            _refuse_other_precision(node, settings_of[node.reads["adapter"][0]])
+        if node.stage.name == "train":
+            _refuse_lone_rollouts(node, settings_of[node.reads["candidates"][0]])
+
+
+def _refuse_other_precision(node: Node, trained: Any) -> None:
+    asked: Any = node.settings
+    if asked.quantise != trained.quantise and not asked.any_precision:
+        raise SparkError(
+            f"{node.name}: the adapter is trained on a base with quantise = '{trained.quantise}', eval.quantise is "
+            f"'{asked.quantise}'; set them alike, or eval.any_precision = true"
+        )
+
+
+def _refuse_lone_rollouts(node: Node, asked: Any) -> None:
+    settings: Any = node.settings
+    groups = [name for name in ("group", "outcome_group") if getattr(settings, name) == "question"]
+    if settings.objective != "sft" and groups and asked.samples == 1:
+        raise SparkError(
+            f"{node.name}: {groups[0]} = 'question' compares the rollouts of a question, and synth.samples is 1; set it "
+            f"to 2 or more, or another {groups[0]}"
+        )
 
 
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:

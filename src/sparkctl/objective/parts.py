@@ -13,12 +13,13 @@ def _compared(s: Any) -> bool:
     return s.group != "none" or s.outcome_group != "none"
 
 
-_NOT_IMITATED = ("quality", "rarity", "correctness", "combine", "group", "baseline", "scale", "outcome_group")
-_NOT_IMITATED += ("nudge", "nudge_cap", "kl", "kl_form", "llds")
+_REWARD = ("quality", "rarity", "correctness", "combine")
+_ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
+_DRIFT = ("kl", "kl_form", "llds")
 
 USES = (
     Use(
-        _NOT_IMITATED,
+        (*_REWARD, *_ADVANTAGE, *_DRIFT),
         lambda s: s.objective != "sft",
         'beside objective = "sft", which imitates: it has no reward and no reference',
     ),
@@ -31,7 +32,11 @@ USES = (
     Use(("critic_lr", "gamma", "lam"), lambda s: s.critic != "none", 'without critic = "value"'),
     Use(("baseline",), _compared, "without a group or an outcome_group to compare with"),
     # "none" has no part in the key of an outcome_group alone, as before it could be scaled.
-    Use(("scale",), lambda s: s.group != "none" or (s.scale != "none" and _compared(s)), "without a group or an outcome_group to compare with"),
+    Use(
+        ("scale",),
+        lambda s: s.group != "none" or (s.scale != "none" and _compared(s)),
+        "without a group or an outcome_group to compare with",
+    ),
     Use(
         ("outcome_group",),
         lambda s: s.correctness != 0,

@@ -349,8 +349,7 @@ def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
         # There is one reward then, and it has the group of quality and rarity.
         _add_estimate([(e, outcome) for e, _, outcome in paid if e.trained], settings.group, settings, settings.scale)
     else:
-        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.executed]
-        _add_estimate(executed, settings.outcome_group, settings, "none")
+        _add_outcome([(e, outcome) for e, _, outcome in paid if e.trained and e.executed], settings)
     for entry, _, _ in paid:
         entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
 
@@ -359,18 +358,35 @@ def _add_estimate(
     valued: Sequence[tuple[_Entry, float]], group: Group, settings: Train, scale: advantages.Scale
 ) -> None:
     labels = None if group == "none" else [_label(e, group) for e, _ in valued]
+    estimated = _estimated([value for _, value in valued], labels, group, settings, scale)
+    for (entry, _), advantage in zip(valued, estimated, strict=True):
+        entry.advantage += advantage
+
+
+def _add_outcome(executed: Sequence[tuple[_Entry, float]], settings: Train) -> None:
+    """The outcome is the rollout's: each rollout is compared once, however long, and each of its steps gets the same."""
+    once = {e.state[0]: (e.step["question_id"], outcome) for e, outcome in executed}
+    group = settings.outcome_group
+    labels = None if group == "none" else [question if group == "question" else None for question, _ in once.values()]
+    outcomes = [outcome for _, outcome in once.values()]
+    estimated = dict(zip(once, _estimated(outcomes, labels, group, settings, settings.scale), strict=True))
+    for entry, _ in executed:
+        entry.advantage += estimated[entry.state[0]]
+
+
+def _estimated(
+    values: Sequence[float], labels: Sequence[Hashable] | None, group: Group, settings: Train, scale: advantages.Scale
+) -> list[float]:
     if group == "question" and labels and len(labels) == len(set(labels)):
         raise SparkError(
             f'train.{settings.name}: group "question" compares the rollouts of a question, and each has one; '
             f"set synth.samples to 2 or more, or another group"
         )
-    estimated = advantages.estimate([value for _, value in valued], labels, settings.baseline, scale)
-    for (entry, _), advantage in zip(valued, estimated, strict=True):
-        entry.advantage += advantage
+    return advantages.estimate(values, labels, settings.baseline, scale)
 
 
 def _label(entry: _Entry, group: Group) -> Hashable:
-    # Of a question the rollouts are compared step by step: otherwise a long one would weigh more than a short one.
+    # Quality and rarity differ by step: of a question the rollouts are compared at equal depth.
     question = (entry.step["question_id"], entry.step["step_idx"])
     return {"fork": entry.state, "question": question, "batch": None}[group]
 
