@@ -83,9 +83,7 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
     """The experiment of a recipe, in an order in which every node comes after what it reads. `memory` holds the
     recordings that tools are replayed from."""
     s = _Sections(recipe, memory)
-    variants.refuse_unheard(
-        s.train, s.variants, s.trained, recipe.changed if isinstance(recipe, Recipe) else frozenset()
-    )
+    variants.refuse_unheard(s.train, s.variants, s.trained, s.changed)
     rounds = range(1, s.steps + 1)
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
@@ -139,12 +137,13 @@ class _Sections:
         for section, (kind, taken) in _SETTABLE.items():
             known = sorted({*kind.model_fields, *taken} - _OWNED_ELSEWHERE[section].keys())
             _check_known(section, recipe[section], known)
+        self.changed = recipe.changed if isinstance(recipe, Recipe) else frozenset()
         self.variants = self.train.pop("variant", {})
         if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
             raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
         for variant, values in self.variants.items():
             _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
-        self.toolset: Tools = checked(Tools, self.tools, "tools")
+        self.toolset: Tools = self.acting(Tools, self.tools, "tools", self.tools)
         self.answering = toolports.identities(self.toolset, memory)
         described = set(self.tools.get("descriptions", {}))
         if described != set(ACTIONS):
@@ -164,6 +163,12 @@ class _Sections:
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
         self.trained = [name for name, folder in self.policies.items() if name != BASE and folder is None]
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
+
+    def acting(self, kind: type[Settings], values: Values, section: str, given: Values) -> Any:
+        """Checked settings of which none of those given there is idle."""
+        settings = checked(kind, values, section)
+        refuse_idle(settings, given, section, self.changed)
+        return settings
 
     def _policies(self, names: Any) -> dict[str, Path | None]:
         """Policy -> the adapter's folder where one was given instead of a name of the recipe's."""
@@ -244,7 +249,7 @@ def _given(source: Any, key: str, file: str, data_set: str, other: str = "") -> 
 def _synth_node(s: _Sections, step: int) -> Node:
     values = s.synth | {"step": step, "descriptions": s.tools["descriptions"]}
     given = {k: v for k, v in s.synth.items() if k != s.eval.get("engine")}  # the table of that name is then for eval
-    settings = checked(synth.Synth, values, "synth", given)
+    settings = s.acting(synth.Synth, values, "synth", given)
     reads = {"questions": ("questions",)} | _history(step)
     return Node(
         f"synth.{step}",
@@ -257,7 +262,7 @@ def _synth_node(s: _Sections, step: int) -> Node:
 
 
 def _judge_node(s: _Sections, step: int) -> Node:
-    settings = checked(judge.Judge, s.judge | {"step": step}, "judge")
+    settings = s.acting(judge.Judge, s.judge | {"step": step}, "judge", s.judge)
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",)} | _history(step)
     known = wiring.judge_identity(settings.model, s.toolset)
     return Node(f"judge.{step}", judge.STAGE, settings, reads, {"scores": f"scores.{step}"}, identities=known)
@@ -265,7 +270,7 @@ def _judge_node(s: _Sections, step: int) -> Node:
 
 def _select_node(s: _Sections, step: int) -> Node:
     values = s.select | {"step": step, "steps": s.steps, "tools": s.tools}
-    settings = checked(select.Select, values, "select")
+    settings = s.acting(select.Select, values, "select", s.select)
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",), "scores": (f"scores.{step}",)}
     return Node(
         f"select.{step}",
@@ -293,8 +298,8 @@ def _reference_node(s: _Sections, rounds: range) -> Node:
 
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
-    settings = checked(train.Train, values, "train", given={})
-    refuse_idle(settings, s.variants[name], f"train.variant.{name}")
+    settings = checked(train.Train, values, "train")
+    refuse_idle(settings, s.variants[name], f"train.variant.{name}", s.changed)
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
     writes = {output: f"{output}.{name}" for output in train.STAGE.writes}
     return Node(
@@ -310,7 +315,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
 def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
-    settings = checked(eval_stage.Eval, values, "eval", given=s.eval)
+    settings = s.acting(eval_stage.Eval, values, "eval", s.eval)
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}
     known = wiring.engine_identity(settings) | s.answering

@@ -4,13 +4,13 @@ Two tables beside the fields say how they go together. `uses`: which act only wh
 nothing is refused, and does not decide the key. `clashes`: what cannot be had together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from sparkctl.errors import SparkError
-from sparkctl.recipe import did_you_mean
+from sparkctl.recipe import Place, did_you_mean
 
 
 class Use(NamedTuple):
@@ -71,30 +71,29 @@ class Settings(BaseModel):
         return dumped | {k: v.identity() for k, v in self if isinstance(v, Settings) and k in dumped}
 
 
-def checked(
-    kind: type[Settings], values: Mapping[str, Any], section: str, given: Mapping[str, Any] | None = None
-) -> Any:
-    """Checked settings, or a SparkError in one line that names the key and the nearest known one.
-
-    `given`: those of the values that were written for these settings, and must not be idle; default: all.
-    """
+def checked(kind: type[Settings], values: Mapping[str, Any], section: str) -> Any:
+    """Checked settings, or a SparkError in one line that names the key and the nearest known one."""
     try:
-        settings = kind.model_validate(_listed_as_tuples(values))
+        return kind.model_validate(_listed_as_tuples(values))
     except ValidationError as fault:
         raise SparkError(_explained(kind, fault, section)) from None
-    refuse_idle(settings, values if given is None else given, section)
-    return settings
 
 
-def refuse_idle(settings: Settings, given: Mapping[str, Any], section: str) -> None:
-    """Raise a SparkError for one of the settings given that does nothing and is not at its default."""
+def refuse_idle(settings: Settings, given: Mapping[str, Any], section: str, changed: Collection[Place] = ()) -> None:
+    """Raise a SparkError for one of the settings given in a section that does nothing and is not at its default.
+
+    Where `--set` wrote something of a section, at a place in `changed`, only that is looked at: it may have switched off
+    what the file holds the rest for. Sections within are looked at by themselves.
+    """
+    place = tuple(section.split("."))
+    asked = {other[len(place)] for other in changed if other[: len(place)] == place and len(other) > len(place)}
     for use in settings.idle():
         for name in use.names:
-            if use.why and name in given and not settings.at_default(name):
+            if use.why and name in given and name in (asked or given) and not settings.at_default(name):
                 raise SparkError(f"{section}.{name}: does nothing {use.why}; leave it out, or change that")
     for name, value in settings:
         if isinstance(value, Settings) and isinstance(given.get(name), Mapping):
-            refuse_idle(value, given[name], f"{section}.{name}")
+            refuse_idle(value, given[name], f"{section}.{name}", changed)
 
 
 def _listed_as_tuples(value: Any) -> Any:

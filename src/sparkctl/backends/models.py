@@ -125,13 +125,14 @@ def adapter_rank(folder: Path) -> int:
 
 def _guarded(policy: str, load: Any) -> Any:
     source = resolve(policy)
-    for name in ("transformers", "bitsandbytes"):
+    for name in ("transformers", "bitsandbytes", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return load(source)
     except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
+        hub = "" if Path(source).is_dir() else "; where there is no network give a folder"
         raise SparkError(
-            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name"
+            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name{hub}"
         ) from None
 
 
