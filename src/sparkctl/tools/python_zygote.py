@@ -1,9 +1,10 @@
 """The process that `python_repl` starts: it forks one child per request, and the child runs the code.
 
-Standard library only; run as a script, never imported by the package. Its one argument is JSON (`Limits`). It first
-tries itself and says so (a line `{"ready": bool}`); then one line of JSON per request on stdin (the code), one per
-reply on stdout: `{"ok": bool, "text": str}`, or `{"failed": str}` where the outcome is the machine's, not the code's.
-The child holds neither of the two: its own pipes carry what it prints and why it failed.
+Standard library only; run as a script, never imported by the package. The first line on stdin is JSON (`Limits`). It
+builds the walls that bubblewrap has not built, tries them and says so (a line `{"ready": bool}`); then one line of JSON
+per request on stdin (the code), one per reply on stdout: `{"ok": bool, "text": str}`, or `{"failed": str}` where the
+outcome is the machine's, not the code's. The child holds neither of the two: its own pipes carry what it prints and why
+it failed.
 """
 
 import ast
@@ -13,6 +14,7 @@ import ctypes
 import datetime  # noqa: F401
 import decimal  # noqa: F401
 import fractions  # noqa: F401
+import functools
 import gc
 import heapq  # noqa: F401
 import importlib
@@ -24,7 +26,6 @@ import random
 import re
 import resource
 import select
-import shutil
 import signal
 import statistics  # noqa: F401
 import struct
@@ -41,7 +42,20 @@ MAX_PRINTED = 65_536
 MAX_TEXT = 4_096
 """Characters of the printed text that are handed back."""
 FILE_SIZE = 2**20
-SCRATCH = "size=16m,nr_inodes=1024,mode=700"
+SCRATCH_SIZE, SCRATCH_FILES = 16 * 2**20, 1024
+"""What the scratch folder may hold: bytes; files and folders, itself among them."""
+LOOK_S = 0.05
+"""Seconds between two looks at a scratch folder that no file system bounds: some 50 MB at most can be written meanwhile."""
+TRIAL = """
+import os
+for refused in (lambda: os.kill(os.getpid(), 0), lambda: os.listdir("/proc"), lambda: open("../left", "w")):
+    try:
+        refused()
+        print("not refused")
+    except OSError:
+        print(1)
+"""
+"""What is tried before any other code: in walls that stand, a signal, another's folder and a file beside one's own fail."""
 BUSY = 0.01
 """Share of a core; a child that used more than this while its wall time ran out was computing, not waiting."""
 
@@ -54,25 +68,51 @@ _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}(?=>)")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a call may use, and where it runs. `system_calls`: the filter in hexadecimal; without one, only limits."""
+    """What a call may use, and where it runs."""
 
     cpu_s: int
     wall_s: float
     memory_mb: int
+    mode: str
+    """bwrap, landlock, or none: only limits."""
     system_calls: str
+    """The filter, in hexadecimal; empty for none."""
+    readable: dict[str, str]
+    """For landlock: file or folder -> `read` or `list`."""
     packages: str
     preload: list[str]
 
 
 def main() -> None:
-    limits = Limits(**json.loads(sys.argv[1]))
+    limits = Limits(**json.loads(sys.stdin.buffer.readline()))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_DUMPABLE, 0, 0, 0, 0)  # /proc/<this>/fd and memory are closed to a child without capabilities
     load(limits)
+    if limits.mode == "landlock":
+        libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        landlock().first_layer(libc, limits.readable, os.getcwd())
     gc.freeze()
-    say({"ready": answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}})
+    say({"ready": holds(libc, limits)})
     for line in sys.stdin.buffer:
         say(answer(libc, limits, json.loads(line)))
+
+
+def holds(libc: ctypes.CDLL, limits: Limits) -> bool:
+    """Whether code runs here, and is refused what it must be."""
+    if limits.mode == "none":
+        return answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}
+    return answer(libc, limits, TRIAL) == {"ok": True, "text": "1\n1\n1"}
+
+
+@functools.cache
+def landlock() -> types.ModuleType:
+    """Our module, which lies beside this script, and nowhere else that the code could import it from."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module("python_landlock")
+    finally:
+        sys.path.pop(0)
+        sys.modules.pop("python_landlock", None)
 
 
 def say(reply: dict[str, object]) -> None:
@@ -91,27 +131,56 @@ def load(limits: Limits) -> None:
 def answer(libc: ctypes.CDLL, limits: Limits, code: str) -> dict[str, object]:
     """Run the code in a child and say what came of it."""
     try:
-        with scratch(libc, limits) as folder:
+        with (mounted(libc) if limits.mode == "bwrap" else made(limits)) as folder:
             return run_child(libc, limits, code, folder)
     except OSError as error:
         return {"failed": f"no process could be started ({error})"}
 
 
 @contextlib.contextmanager
-def scratch(libc: ctypes.CDLL, limits: Limits) -> Iterator[str]:
-    """An empty folder for one call. In the sandbox it is a file system of its own: bounded, and gone at once."""
-    if not limits.system_calls:
-        folder = tempfile.mkdtemp(dir=os.getcwd())
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID_NODEV_NOEXEC, SCRATCH.encode()):
+def mounted(libc: ctypes.CDLL) -> Iterator[str]:
+    """An empty folder for one call, which is a file system of its own: bounded, and gone at once."""
+    bounds = f"size={SCRATCH_SIZE},nr_inodes={SCRATCH_FILES},mode=700"
+    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID_NODEV_NOEXEC, bounds.encode()):
         raise OSError(ctypes.get_errno(), "cannot mount the scratch folder")
     try:
         yield "/tmp"
     finally:
         if libc.umount2(b"/tmp", _DETACH):
             os._exit(1)  # the next call must not find what this one left
+
+
+@contextlib.contextmanager
+def made(limits: Limits) -> Iterator[str]:
+    """An empty folder for one call, emptied and removed after it."""
+    folder = tempfile.mkdtemp(dir=os.getcwd())
+    try:
+        yield folder
+    finally:
+        try:
+            empty(folder)
+            os.rmdir(folder)
+        except OSError:
+            if limits.mode == "landlock":  # without walls, the code could leave what cannot be removed
+                os._exit(1)
+
+
+def empty(folder: str) -> None:
+    """Remove all that is in a folder, however deep it goes: one folder is open at a time, and no path grows."""
+    here = os.open(folder, os.O_DIRECTORY)
+    above: list[list[str]] = []
+    folders = files_removed(here)
+    while folders or above:
+        if folders:
+            os.chmod(folders[-1], 0o700, dir_fd=here)  # it may have been made so that nobody can enter
+            step, above = folders[-1], [*above, folders] if False else above
+            above.append(folders)
+            here = entered(here, step)
+            folders = files_removed(here)
+        else:
+            here, folders = entered(here, ".."), above.pop()
+            os.rmdir(folders.pop(), dir_fd=here)
+    os.close(here)
 
 
 def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict[str, object]:
