@@ -24,7 +24,7 @@ from sparkctl.engines import Asked
 from sparkctl.episode import TOOLS
 from sparkctl.errors import SparkError
 from sparkctl.settings import checked
-from sparkctl.tools.python_repl import sandbox_fault
+from sparkctl.tools import sandbox
 from sparkctl.tools.settings import Tools
 from sparkctl.wiring import NANO_JUDGE
 
@@ -187,11 +187,11 @@ def _key(name: str, use: str) -> Finding:
 
 
 def _sandbox(tools: Tools) -> Finding:
-    if tools.python_repl.sandbox == "none":
-        risk = "off: what a model writes may read your files and use the network"
-        return Finding("sandbox", None, risk, "set tools.python_repl.sandbox = 'bwrap'")
-    fault = sandbox_fault()
-    return Finding("sandbox", fault is None, "can be set up" if fault is None else "cannot be set up", fault or "")
+    try:
+        mode = sandbox.found(tools.python_repl.sandbox)
+    except SparkError as fault:
+        return Finding("sandbox", False, "does not work", str(fault))
+    return Finding("sandbox", None if mode.name in ("none", "off") else True, mode.warning or mode.name)
 
 
 def _tool(name: str, tools: Tools, data: Path) -> Finding:

@@ -345,6 +345,13 @@ def refuse(graph: Sequence[Node]) -> None:
             )
 
 
+def run_python(graph: Sequence[Node], tools: Tools) -> bool:
+    """Whether some of these nodes run Python that a model wrote, in this process."""
+    judged = any(node.stage.name == "judge" and node.settings.model == wiring.NANO_JUDGE for node in graph)  # type: ignore[attr-defined]
+    offline = tools.python_repl.backend == "offline"
+    return judged or (offline and any(node.stage.name in ("select", "eval") for node in graph))
+
+
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:
     """The nodes that the targets need, the targets included, in the graph's order."""
     maker = {artifact: node for node in graph for artifact in node.writes.values()}

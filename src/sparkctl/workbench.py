@@ -29,6 +29,7 @@ from sparkctl.settings import checked
 from sparkctl.stages import judge, train
 from sparkctl.store import Store
 from sparkctl.tokens import Reader
+from sparkctl.tools import sandbox
 from sparkctl.tools.settings import Tools
 
 MEMORY = "memory.sqlite"
@@ -224,6 +225,7 @@ class Workbench:
             )
         outputs = _places(nodes[0], writes)
         inputs = self._inputs(nodes[0], reads)
+        self._check_sandbox(nodes[:1])
         maker, begun = self._maker(), time.monotonic()
         with maker.run_stage(nodes[0].stage, nodes[0].settings, inputs, name) as made:
             for output, path in outputs.items():
@@ -283,7 +285,13 @@ class Workbench:
         return path if path.suffix or path.is_file() else self.paths("answers", named)[0]
 
     def _make(self, graph: list[Node], again: Again = pipeline.never) -> list[Fate]:
+        self._check_sandbox(graph)
         return self._maker(_tell, again).make(graph)
+
+    def _check_sandbox(self, graph: Sequence[Node]) -> None:
+        """Say how model-written code will be run where that is not as it should be; a SparkError where it cannot be as set."""
+        if pipeline.run_python(graph, self.tools) and (warning := sandbox.found(self.tools.python_repl.sandbox).warning):
+            _warn(f"sparkctl: {warning}")
 
     def _maker(self, tell: Any = lambda fate: None, again: Again = pipeline.never) -> Maker:
         memory = Memory(self.store.root / MEMORY)

@@ -1,11 +1,13 @@
-"""Landlock, asked for by ctypes: what this process may read and write from now on, and all that it forks.
+"""What stands in for bubblewrap where there are no namespaces: Landlock, and care for the scratch folder.
 
-Standard library only: the zygote of python_repl takes it along (see python_zygote.py). Each call of `confine` adds a layer;
-what one layer forbids no later one allows. The kernel says which version of Landlock it has; what an older one does not
-know it does not forbid: sockets (before 6.7), abstract sockets and signals (before 6.12). The list of system calls forbids
-these in any case. It also keeps from what Landlock looks at late or never: see system_calls.py.
+Standard library only: the zygote of python_repl takes this file along. Landlock, asked for by ctypes, says what this
+process may read and write from now on, and all that it forks. Each call of `confine` adds a layer; what one layer forbids
+no later one allows. The kernel says which version of Landlock it has; what an older one does not know it does not
+forbid: TCP (before 6.7), abstract sockets and signals (before 6.12). The list of system calls forbids these in any case,
+and what Landlock looks at late or never, such as the times of a file: see system_calls.py.
 """
 
+import contextlib
 import ctypes
 import os
 import stat
@@ -92,3 +94,70 @@ def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), f"Landlock: {os.strerror(ctypes.get_errno())}")
     return int(result)
+
+
+# ---- the scratch folder, which no file system bounds ----------------------------------------------------------------
+
+
+def removed(folder: str) -> bool:
+    """Remove a folder with all that is in it; whether that went well."""
+    try:
+        empty(folder)
+        os.rmdir(folder)
+    except OSError:
+        return False
+    return True
+
+
+def empty(folder: str) -> None:
+    """Remove all that is in a folder, however deep it goes: one folder is open at a time, and no path grows."""
+    here, above = os.open(folder, os.O_DIRECTORY), []
+    try:
+        folders = without_files(here)
+        while folders or above:
+            if folders:
+                os.chmod(folders[-1], 0o700, dir_fd=here)  # it may have been made so that nobody can enter
+                here = moved(here, folders[-1])
+                above.append(folders)
+                folders = without_files(here)
+            else:
+                here, folders = moved(here, ".."), above.pop()
+                os.rmdir(folders.pop(), dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def without_files(here: int) -> list[str]:
+    """The folders in an open folder; all else in it is removed."""
+    with os.scandir(here) as entries:
+        found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    for name in (name for name, is_folder in found.items() if not is_folder):
+        os.unlink(name, dir_fd=here)
+    return [name for name, is_folder in found.items() if is_folder]
+
+
+def moved(here: int, name: str) -> int:
+    there = os.open(name, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+    os.close(here)
+    return there
+
+
+def overfull(folder: str, most_bytes: int, most_files: int) -> bool:
+    """Whether a scratch folder holds more than it may, or what cannot be looked at."""
+    size, count, waiting = 0, 1, [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        size += 512 * entry.stat(follow_symlinks=False).st_blocks
+                    if size > most_bytes or count > most_files:
+                        return True
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return True
+    return False

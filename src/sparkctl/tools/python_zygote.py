@@ -26,6 +26,7 @@ import random
 import re
 import resource
 import select
+import shutil
 import signal
 import statistics  # noqa: F401
 import struct
@@ -152,35 +153,15 @@ def mounted(libc: ctypes.CDLL) -> Iterator[str]:
 
 @contextlib.contextmanager
 def made(limits: Limits) -> Iterator[str]:
-    """An empty folder for one call, emptied and removed after it."""
+    """An empty folder for one call, removed after it."""
     folder = tempfile.mkdtemp(dir=os.getcwd())
     try:
         yield folder
     finally:
-        try:
-            empty(folder)
-            os.rmdir(folder)
-        except OSError:
-            if limits.mode == "landlock":  # without walls, the code could leave what cannot be removed
-                os._exit(1)
-
-
-def empty(folder: str) -> None:
-    """Remove all that is in a folder, however deep it goes: one folder is open at a time, and no path grows."""
-    here = os.open(folder, os.O_DIRECTORY)
-    above: list[list[str]] = []
-    folders = files_removed(here)
-    while folders or above:
-        if folders:
-            os.chmod(folders[-1], 0o700, dir_fd=here)  # it may have been made so that nobody can enter
-            step, above = folders[-1], [*above, folders] if False else above
-            above.append(folders)
-            here = entered(here, step)
-            folders = files_removed(here)
-        else:
-            here, folders = entered(here, ".."), above.pop()
-            os.rmdir(folders.pop(), dir_fd=here)
-    os.close(here)
+        if limits.mode == "none":
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not landlock().removed(folder):
+            os._exit(1)
 
 
 def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict[str, object]:
@@ -196,12 +177,16 @@ def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict
     os.close(printed[1])
     os.close(failed[1])
     texts = {printed[0]: b"", failed[0]: b""}
+    watched = folder if limits.mode == "landlock" else None
     try:
-        stopped = collect(child, texts, limits.wall_s)
+        stopped = collect(child, texts, limits.wall_s, watched)
         status, cpu_s = end(child)
     finally:
         os.close(printed[0])
         os.close(failed[0])
+    if watched:
+        texts = {pipe: text.replace(watched.encode(), b"/tmp") for pipe, text in texts.items()}
+        stopped = stopped or ("scratch" if landlock().overfull(watched, SCRATCH_SIZE, SCRATCH_FILES) else None)
     out, error = map(clip, texts.values())
     return verdict(limits, out, error, stopped, os.waitstatus_to_exitcode(status), cpu_s)
 
@@ -228,6 +213,8 @@ def become_child(libc: ctypes.CDLL, limits: Limits, folder: str, printed: int, f
             (resource.RLIMIT_NPROC, 0),  # root is not bound by it
         ):
             resource.setrlimit(limit, (most, most))
+        if limits.mode == "landlock":
+            landlock().second_layer(libc, folder)
         give_up_powers(libc, bytes.fromhex(limits.system_calls))
     except BaseException:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -281,13 +268,14 @@ def run(code: str, names: dict[str, object]) -> None:
 # ---- in the zygote -----------------------------------------------------------------------------------------------
 
 
-def collect(child: int, texts: dict[int, bytes], wall_s: float) -> str | None:
-    """Fill in what the child wrote on each pipe until it ended; the limit for which it must be stopped, if any."""
+def collect(child: int, texts: dict[int, bytes], wall_s: float, folder: str | None) -> str | None:
+    """Fill in what the child wrote on each pipe until it ended; the limit for which it must be stopped, if any. `folder`:
+    to be watched, since no file system bounds it."""
     ended = os.pidfd_open(child)
     begun, used = time.monotonic(), []
     try:
         for share in (0.5, 1.0):
-            stopped = read_until(begun + share * wall_s, ended, texts)
+            stopped = read_until(begun + share * wall_s, ended, texts, folder)
             if stopped != "wall":
                 return stopped
             used.append(time.clock_gettime(~child << 3 | 2))  # the CPU clock of the child (see clock_getcpuclockid)
@@ -296,10 +284,14 @@ def collect(child: int, texts: dict[int, bytes], wall_s: float) -> str | None:
         os.close(ended)
 
 
-def read_until(deadline: float, ended: int, texts: dict[int, bytes]) -> str | None:
-    watched = {ended, *texts}
+def read_until(deadline: float, ended: int, texts: dict[int, bytes], folder: str | None) -> str | None:
+    watched, look = {ended, *texts}, time.monotonic() + LOOK_S
     while (left := deadline - time.monotonic()) > 0:
-        ready = select.select(watched, [], [], left)[0]
+        ready = select.select(watched, [], [], min(left, LOOK_S) if folder else left)[0]
+        if folder and time.monotonic() > look:
+            if landlock().overfull(folder, SCRATCH_SIZE, SCRATCH_FILES):
+                return "scratch"
+            look = time.monotonic() + LOOK_S
         for pipe in texts.keys() & set(ready):
             text = os.read(pipe, MAX_PRINTED)
             texts[pipe] += text
@@ -329,6 +321,8 @@ def verdict(limits: Limits, out: str, error: str, stopped: str | None, code: int
         }
     if stopped == "wall":
         return {"ok": False, "text": f"error: wall time of {limits.wall_s:g} s used up"}
+    if stopped == "scratch":
+        return {"ok": False, "text": f"error: more than {SCRATCH_SIZE >> 20} MiB or {SCRATCH_FILES} files written"}
     if stopped is None and code == -signal.SIGKILL and cpu_s < limits.cpu_s:
         return {"failed": "the code was killed from outside: perhaps the machine is out of memory"}
     if stopped is None and code in (-signal.SIGXCPU, -signal.SIGKILL):
