@@ -290,7 +290,9 @@ class Workbench:
 
     def _check_sandbox(self, graph: Sequence[Node]) -> None:
         """Say how model-written code will be run where that is not as it should be; a SparkError where it cannot be as set."""
-        if pipeline.run_python(graph, self.tools) and (warning := sandbox.found(self.tools.python_repl.sandbox).warning):
+        if pipeline.run_python(graph, self.tools) and (
+            warning := sandbox.found(self.tools.python_repl.sandbox).warning
+        ):
             _warn(f"sparkctl: {warning}")
 
     def _maker(self, tell: Any = lambda fate: None, again: Again = pipeline.never) -> Maker:

@@ -26,7 +26,9 @@ from sparkctl.tools.python_repl import PythonRepl
 from sparkctl.tools.sandbox import ISOLATING, missing
 from sparkctl.tools.zygotes import Isolation
 
-MODES = [pytest.param(mode, marks=pytest.mark.skipif(bool(missing(mode)), reason=str(missing(mode)))) for mode in ISOLATING]
+MODES = [
+    pytest.param(mode, marks=pytest.mark.skipif(bool(missing(mode)), reason=str(missing(mode)))) for mode in ISOLATING
+]
 SECRET = "marmalade-7731"
 KEY = "SPARKCTL_TEST_API_KEY"
 ESCAPED = "ESCAPED"
@@ -321,7 +323,9 @@ SLOW = [name for name, attempt in ATTEMPTS.items() if "CPU time" in attempt.seen
 def seen(mode: Isolation, name: str) -> str:
     """Where bubblewrap shows no file, and a file system is full, Landlock refuses to open it, and a watch ends the code."""
     if mode == "landlock":
-        return SEEN_BY_LANDLOCK.get(name, ATTEMPTS[name].seen.replace(HIDDEN, f"{HIDDEN}|{DENIED}").replace(FULL, WATCHED))
+        return SEEN_BY_LANDLOCK.get(
+            name, ATTEMPTS[name].seen.replace(HIDDEN, f"{HIDDEN}|{DENIED}").replace(FULL, WATCHED)
+        )
     return ATTEMPTS[name].seen
 
 
@@ -349,9 +353,7 @@ def test_the_attempt_would_succeed_without_the_sandbox(unprotected: PythonRepl, 
     outside.changes()
 
 
-def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(
-    repl: PythonRepl, outside: Outside, mode: Isolation
-) -> None:
+def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outside: Outside, mode: Isolation) -> None:
     repl("import numpy")
     zygotes = dict(repl._zygotes)
     for attempt in ATTEMPTS.values():
@@ -400,7 +402,9 @@ def test_bubblewrap_holds_without_the_list_of_system_calls(outside: Outside, tmp
     script.write_text(OUTER)
     port, abstract = outside.sockets[0].getsockname()[1], f"\0sparkctl-{os.getpid()}"
     asked = json.dumps([port, abstract, str(outside.file), os.getpid()])
-    done = subprocess.run([*walls.command(walls.bwraps()[0], script), asked], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [*walls.command(walls.bwraps()[0], script), asked], capture_output=True, text=True, check=True, timeout=60
+    )
     seen = json.loads(done.stdout)
     names = ["LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "PWD", "PYTHONHASHSEED", "TZ"]
     assert [seen.pop("interfaces"), seen.pop("variables")] == [["lo"], names]

@@ -86,7 +86,7 @@ def _add(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
         os.close(place)
 
 
-def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
+def _call(libc: ctypes.CDLL, number: int, *arguments: int | bytes | None) -> int:
     libc.syscall.restype = ctypes.c_long
     result = libc.syscall(
         ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments)
@@ -111,7 +111,8 @@ def removed(folder: str) -> bool:
 
 def empty(folder: str) -> None:
     """Remove all that is in a folder, however deep it goes: one folder is open at a time, and no path grows."""
-    here, above = os.open(folder, os.O_DIRECTORY), []
+    here = os.open(folder, os.O_DIRECTORY)
+    above: list[list[str]] = []
     try:
         folders = without_files(here)
         while folders or above:

@@ -91,6 +91,9 @@ def main() -> None:
     load(limits)
     if limits.mode == "landlock":
         libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        landlock()
+        for script in os.listdir():  # read already; nothing of us stays where the code will be
+            os.remove(script)
         landlock().first_layer(libc, limits.readable, os.getcwd())
     gc.freeze()
     say({"ready": holds(libc, limits)})
@@ -132,7 +135,7 @@ def load(limits: Limits) -> None:
 def answer(libc: ctypes.CDLL, limits: Limits, code: str) -> dict[str, object]:
     """Run the code in a child and say what came of it."""
     try:
-        with (mounted(libc) if limits.mode == "bwrap" else made(limits)) as folder:
+        with mounted(libc) if limits.mode == "bwrap" else made(limits) as folder:
             return run_child(libc, limits, code, folder)
     except OSError as error:
         return {"failed": f"no process could be started ({error})"}

@@ -42,9 +42,7 @@ class Mode:
     def warning(self) -> str | None:
         """What a user must know before a run, in one line; None where the strongest mode works."""
         if self.name == "none":
-            return (
-                "python_repl runs without a sandbox, as asked for: what a model writes may read your files and use the network"
-            )
+            return "python_repl runs without a sandbox, as asked for: what a model writes may read your files and use the network"
         if not self.lacking:
             return "python_repl is off, as asked for: every call of it is refused" if self.name == "off" else None
         why = "; ".join(self.lacking)

