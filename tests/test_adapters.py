@@ -1,8 +1,10 @@
 """What must hold of adapters' folders given in place of a policy's name: found, refused in one line, named apart."""
 
+import os
+
 import pytest
 
-from sparkctl.adapters import folder_of, labels
+from sparkctl.adapters import check_questions, folder_of, labels
 from sparkctl.errors import SparkError
 
 POLICIES = ["base", "spark"]
@@ -57,3 +59,16 @@ def test_labels_that_would_clash_bear_some_of_the_digest(tmp_path):
 def test_a_folder_of_an_unknown_user_is_refused_in_one_line():
     with pytest.raises(SparkError, match=r"eval\.policies: '~nosuchuser/a' begins with a user that is unknown"):
         folder_of("~nosuchuser/a", ["base"])
+
+
+@pytest.mark.parametrize("text", ["{}", '"text"', "null", "[1]", "[[]]", "[" * 100_000, "\udcff"])
+def test_odd_lists_of_questions_are_one_line(tmp_path, text):
+    (tmp_path / "trained_on.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(SparkError, match=r"trained_on\.json: cannot be read"):
+        check_questions(tmp_path, ["a"])
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "trained_on.json")
+    with pytest.raises(SparkError, match=r"trained_on\.json: cannot be read"):
+        check_questions(tmp_path, ["a"])

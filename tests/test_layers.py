@@ -10,11 +10,13 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids"}
-MIDDLE = LOW | {"engines", "episode", "recipe", "settings", "tables", "ports"}
+LOW = {"errors", "ids", "names", "trust"}
+MIDDLE = LOW | {"engines", "episode", "outages", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
+    "names": {"errors"},
+    "trust": set(),
     "episode": set(),
     "recipe": {"errors"},
     "settings": {"errors", "recipe"},
@@ -22,7 +24,8 @@ MAY_IMPORT = {
     "adapters": LOW | {"recipe"},
     "chat": {"errors", "episode"},
     "tokens": {"errors", "episode", "chat", "rollouts"},
-    "engines": {"settings"},
+    "outages": {"errors"},
+    "engines": {"outages", "settings"},
     "tables": {"errors", "episode", "recipe"},
     "ports": LOW,
     "store": LOW | {"tables"},
@@ -33,7 +36,7 @@ MAY_IMPORT = {
     "rollouts": LOW | {"episode", "ports", "reading"},
     "shots": {"errors", "episode", "rollouts"},
     "scoring": LOW | {"episode", "reading", "tables"},
-    "objective": {"errors", "adapters", "objective"},
+    "objective": {"errors", "adapters", "settings", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "reading", "tools", "nano"},
     "stage": {"ports", "settings"},
@@ -68,12 +71,14 @@ MAY_IMPORT = {
         "tools",
         "backends",
     },
-    "report": {"errors", "episode", "report"},
+    "report": {"errors", "episode", "report", "selection"},
     "recordings": LOW | {"episode", "ports", "recipe", "store", "tables"},
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
-    "pipeline": MIDDLE | {"adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "variants": {"errors", "recipe", "settings", "stages"},
+    "pipeline": MIDDLE
+    | {"variants", "adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE
     | {
@@ -91,7 +96,7 @@ MAY_IMPORT = {
     },
     "doctor": LOW | {"backends", "engines", "episode", "pipeline", "settings", "toolports", "tools", "wiring"},
     "__main__": {"cli"},
-    "cli": {"errors", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {"errors", "trust", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }
 
 

@@ -190,7 +190,7 @@ def wolfram_alpha(handler: Handler, seen: Seen) -> None:
 
 
 def duckduckgo(handler: Handler, seen: Seen) -> None:
-    """POST /html/ with q=...: the page without scripts, of which ddgs reads each result's h2, link and text."""
+    """/html/?q=...: the page without scripts, of which ddgs reads each result's h2, link and text."""
     row = (
         '<div class="result__body"><h2><a href="https://example.org/{0}">Title {0}</a></h2>'
         '<a href="https://example.org/{0}">Snippet {0} of {1}</a></div>'

@@ -9,12 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparkctl import names
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest_path
 from sparkctl.recipe import did_you_mean, expanded
 
 BASE_FILE = "base.json"
 QUESTIONS_FILE = "trained_on.json"
+_LONGEST = names.LONGEST - 7
+"""Characters of a label, which some of a digest may follow."""
 _TELLING = 16
 """Characters of a digest that tell two questions apart."""
 
@@ -30,11 +33,11 @@ def check_base(folder: Path, settings: Any, model: str) -> None:
     path = folder / BASE_FILE
     if not path.exists():
         return
+    base = _said(path)
     try:
-        base = json.loads(path.read_text())
         policy, weights, precision = base["policy"], base["model"], (base["dtype"], base["quantise"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SparkError(f"{path}: cannot be read; train the adapter again") from None
+    except (KeyError, TypeError):
+        raise _unreadable(path) from None
     if policy != settings.policy:
         raise SparkError(
             f"{folder}: this adapter was trained on '{policy}', not on '{settings.policy}'; set synth.policy to it"
@@ -60,13 +63,25 @@ def check_questions(folder: Path, asked: Collection[str]) -> None:
     path = folder / QUESTIONS_FILE
     if not path.exists():
         return
-    try:
-        trained_on = set(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        raise SparkError(f"{path}: cannot be read; train the adapter again") from None
+    said = _said(path)
+    if not isinstance(said, list) or not all(isinstance(content, str) for content in said):
+        raise _unreadable(path)
+    trained_on = set(said)
     seen = sum(content[:_TELLING] in trained_on for content in asked)
     if seen:
         raise SparkError(f"eval_questions: {folder} was trained on {seen} of these {len(asked)} questions; ask others")
+
+
+def _said(path: Path) -> Any:
+    """What a JSON file of the folder says; a pipe would be waited for, and is no such file."""
+    try:
+        return json.loads(path.read_text()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> SparkError:
+    return SparkError(f"{path}: cannot be read; train the adapter again")
 
 
 def folder_of(given: str, policies: list[str]) -> Path:
@@ -75,7 +90,9 @@ def folder_of(given: str, policies: list[str]) -> Path:
     if not folder.is_dir():
         listed = did_you_mean(given, policies, listed=True)
         raise SparkError(f"eval.policies: unknown policy '{given}'{listed}; or give an adapter's folder")
-    if not (folder / "adapter_config.json").is_file() or not any(folder.glob("adapter_model.*")):
+    if not (folder / "adapter_config.json").is_file() or not any(
+        path.is_file() for path in folder.glob("adapter_model.*")
+    ):
         raise SparkError(
             f"eval.policies: '{given}' holds no adapter in peft's format (adapter_config.json and adapter_model.*); "
             f"give one that does, or one of: {', '.join(policies)}"
@@ -92,7 +109,8 @@ def labels(folders: Collection[Path], policies: Collection[str]) -> dict[Path, s
 
 def _label(folder: Path) -> str:
     # Not resolved: the name that a run gives to a file of the store is the one to keep.
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.abspath(folder)).name).strip("-") or "adapter"
+    label = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.abspath(folder)).name)[:_LONGEST].strip("-")
+    return label if label.strip("_") else "adapter"
 
 
 def _spoken(precision: tuple[str, str]) -> str:

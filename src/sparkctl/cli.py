@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sparkctl import trust
 from sparkctl.errors import SparkError
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ def _app(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)
     ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with a model's folder. Read it first.")
+    ] = False,
 ) -> None:
-    pass
+    trust.say(trust_remote_code)
 
 
 Profile = Annotated[str, typer.Option("--profile", help="nano (embedded, no key, no GPU) or paper.")]
@@ -529,6 +533,9 @@ def main() -> None:
     interrupted = "interrupted; what was finished is kept, and the same command goes on from there"
     # A scheduler's way to say Ctrl-C: what was opened is closed, and no scratch folder stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # No command reads from the terminal, and no library may ask there: `yes |` would answer for the user.
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparkctl import tables
+from sparkctl import names, tables
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest, digest_path
 
@@ -34,8 +34,8 @@ class Store:
     """The folder of artifacts and one run's links into it."""
 
     def __init__(self, root: Path, run: str) -> None:
-        if not run.replace("-", "").replace("_", "").isalnum() or run in ("store", "cache", "memory"):
-            raise SparkError(f"--run '{run}': a run's name is letters, digits, '-' and '_', and not 'store' or 'cache'")
+        if names.checked(run, "--run") in ("store", "cache", "memory"):
+            raise SparkError(f"--run: '{run}' is a name of sparkctl's own in the data folder; take another")
         self.root = root
         self.files = root / "store"
         self.run = root / run

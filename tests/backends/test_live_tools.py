@@ -5,6 +5,7 @@ import email.utils
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -432,18 +433,23 @@ def test_what_is_missing_or_wrong_is_said_in_one_line_at_once(monkeypatch, name,
 
 @pytest.fixture
 def engines(server, monkeypatch):
-    """ddgs itself, its engines' addresses led to the server; only DuckDuckGo's format is spoken there."""
+    """ddgs's engines led to the server, whose origin is allowed; only DuckDuckGo's format is spoken there."""
     from ddgs.engines import ENGINES
 
-    for name in live.WebSearch.ENGINES.split(","):
+    for name in live.WebSearch.ENGINES:
         monkeypatch.setattr(ENGINES["text"][name], "search_url", f"{server.url}/html/")
-    monkeypatch.setattr(live.WebSearch, "ENGINES", "duckduckgo")
+    guarded = live.PublicHttp
+    monkeypatch.setattr(live, "PublicHttp", lambda own, **more: guarded(own=server.url, **more))
+
+
+def searched(query):
+    """What search without an address finds; what it opened is closed."""
+    with closing(open_live("search", Table(), timeout_s=1.0)) as tool:
+        return tool(query)
 
 
 def test_search_without_an_address_reads_an_engine_through_ddgs(server, engines):
-    tool = open_live("search", Table(), timeout_s=2.0)
-    assert tool("some query") == Observation("Title 1: Snippet 1 of some query | Title 2: Snippet 2 of some query")
-    tool.close()
+    assert searched("some query") == Observation("Title 1: Snippet 1 of some query | Title 2: Snippet 2 of some query")
     assert server.seen[0].parameters["q"] == "some query"
 
 
@@ -453,7 +459,7 @@ def test_search_without_an_address_reads_an_engine_through_ddgs(server, engines)
 def test_an_engine_that_gives_nothing_is_a_failure(server, engines, fault):
     server.always = fault
     with pytest.raises(ToolFailed, match=r"^search: no engine gave a result"):
-        open_live("search", Table(), timeout_s=1.0)("q")
+        searched("q")
 
 
 @pytest.mark.slow
@@ -461,11 +467,37 @@ def test_an_engine_that_hangs_is_a_failure(server, engines):
     server.always = web_server.hang
     begun = time.monotonic()
     with pytest.raises(ToolFailed, match=r"^search: no engine gave a result"):
-        open_live("search", Table(), timeout_s=1.0)("q")
-    assert time.monotonic() - begun < 3.0
+        searched("q")
+    assert time.monotonic() - begun < 6.0, "three engines, a second each"
 
 
 def test_the_engines_that_are_asked_are_known_to_ddgs():
     from ddgs.engines import ENGINES
 
-    assert set(live.WebSearch.ENGINES.split(",")) <= set(ENGINES["text"])
+    assert set(live.WebSearch.ENGINES) <= set(ENGINES["text"])
+
+
+def test_an_engine_that_redirects_to_this_machine_is_refused_and_the_next_is_asked(server, engines, monkeypatch):
+    """A query such as "!ducky" makes an engine redirect to what it finds."""
+    monkeypatch.setattr(live.WebSearch, "ENGINES", ("duckduckgo", "duckduckgo"))
+    other = web_server.WebServer()
+    try:
+        server.then(web_server.redirect(f"http://127.0.0.1:{other.port}/latest/meta-data/"))
+        assert searched("!ducky x").ok
+        assert other.seen == []
+        server.always = web_server.redirect(f"http://127.0.0.1:{other.port}/latest/meta-data/")
+        with pytest.raises(ToolFailed, match=r"127\.0\.0\.1 is not a public address"):
+            searched("!ducky x")
+        assert other.seen == []
+    finally:
+        other.close()
+
+
+def test_without_an_address_no_private_one_is_asked(server, monkeypatch):
+    from ddgs.engines import ENGINES
+
+    for name in live.WebSearch.ENGINES:
+        monkeypatch.setattr(ENGINES["text"][name], "search_url", f"{server.url}/html/")
+    with pytest.raises(ToolFailed, match="not a public address"):
+        searched("q")
+    assert server.seen == []

@@ -18,8 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
@@ -29,6 +27,7 @@ import tenacity
 from pydantic import BaseModel, ValidationError
 
 import sparkctl
+from sparkctl.backends.limits import retry_after
 from sparkctl.backends.public_http import Answer, PublicHttp, Unreachable
 from sparkctl.errors import SparkError
 from sparkctl.tools.observation import Observation, ToolFailed
@@ -219,37 +218,55 @@ class Service:
 
 
 class WebSearch:
-    """Search without a key through ddgs, which reads the result pages of fixed engines.
+    """Search without a key: the result pages of fixed engines, fetched under the guard and read by ddgs.
 
-    It brings its own HTTP client, so neither our guard nor our User-Agent holds there; but it asks the engines' own hosts
-    only, and we follow no result. It does not tell "nothing found" from "turned away": both are failures, not results.
-    With `url` set, a SearXNG instance is asked instead, under the guard.
+    ddgs fetches with a client of its own, which follows redirects to anywhere; and an engine redirects to whatever site a
+    query asks for ("!ducky"). So only its reading of pages is used. Nothing found cannot be told from turned away: both are
+    failures, not results. With `url` set, a SearXNG instance is asked instead.
     """
 
-    ENGINES = "duckduckgo,brave,mojeek"
-    """Three indexes; encyclopedias are left out, for they are tools of their own."""
+    ENGINES = ("duckduckgo", "brave", "mojeek")
+    """Asked in this order until one gives results; encyclopedias are left out, for they are tools of their own."""
 
     def __init__(self, settings: LiveSettings, timeout_s: float) -> None:
-        self._hits, self._timeout_s = settings.hits, timeout_s
+        self._hits = settings.hits
         self._turn, self._pause_s = _turn(b"ddgs"), _pause(settings, _SERVICES["search"].min_interval_s)
+        self._http = PublicHttp(own=None, timeout_s=timeout_s, user_agent=user_agent(settings.contact))
 
     def __call__(self, query: str) -> Observation:
         """Titles and snippets. Raises ToolFailed where no engine gives any."""
-        from ddgs import DDGS
-        from ddgs.exceptions import DDGSException
-
         if len(query) > MAX_QUERY:
             return Observation(f"error: query too long: {len(query)} characters, at most {MAX_QUERY}", ok=False)
-        try:
-            with self._turn.taken(self._pause_s):
-                engines = DDGS(timeout=math.ceil(self._timeout_s))
-                rows = engines.text(_sendable(query), max_results=self._hits, backend=self.ENGINES)
-        except DDGSException as fault:
-            raise ToolFailed(f"search: no engine gave a result ({str(fault)[:200]})") from None
-        return _listed(_entry(row.get("title", ""), row.get("body", "")) for row in rows[: self._hits])
+        faults = []
+        for name in self.ENGINES:
+            try:
+                with self._turn.taken(self._pause_s):
+                    rows = self._asked(name, _sendable(query))
+                return _listed(_entry(row.title, row.body) for row in rows[: self._hits])
+            except ToolFailed as fault:
+                faults.append(f"{name}: {fault}")
+        raise ToolFailed(f"search: no engine gave a result ({'; '.join(faults)[:200]})")
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Close the connections that are kept."""
+        self._http.close()
+
+    def _asked(self, name: str, query: str) -> list[Any]:
+        """What one engine found, as ddgs reads it: `title` and `body`; at least one."""
+        from ddgs.engines import ENGINES
+
+        engine = ENGINES["text"][name]()
+        asked = engine.build_payload(query=query, region="us-en", safesearch="moderate", timelimit=None, page=1)
+        answer = self._http.get(engine.search_url, asked, {})
+        if answer.status != 200:
+            raise ToolFailed(f"HTTP {answer.status}")
+        try:
+            rows = engine.post_extract_results(engine.extract_results(answer.text))
+        except Exception as fault:  # a page of any content, read by a parser with its own kinds
+            raise ToolFailed(f"answer in another format ({type(fault).__name__})") from None
+        if not rows:
+            raise ToolFailed("no result")
+        return list(rows)
 
 
 def user_agent(contact: str | None) -> str:
@@ -303,21 +320,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _busy(reason: str, answer: Answer) -> Busy:
-    return Busy(reason, _retry_after(answer.headers.get("retry-after")))
-
-
-def _retry_after(told: str | None) -> float | None:
-    """Seconds, from seconds or an HTTP date; None where nothing readable is told."""
-    if told is None:
-        return None
-    if told.strip().isdecimal():
-        return float(told)
-    try:
-        then = parsedate_to_datetime(told)
-    except (ValueError, OverflowError):
-        return None
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+    return Busy(reason, retry_after(answer.headers.get("retry-after")))
 
 
 def _parsed(form: type[Format], answer: Answer) -> Format:

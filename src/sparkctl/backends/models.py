@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sparkctl import trust
 from sparkctl.errors import SparkError
 from sparkctl.recipe import expanded
 
@@ -31,17 +32,21 @@ def device_of(wanted: str, section: str = "synth") -> str:
 
 
 def open_tokenizer(policy: str) -> Any:
-    """The policy's tokenizer."""
+    """The policy's tokenizer, whose `decode` leaves out no space that was written, whatever its folder says."""
     from transformers import AutoTokenizer
 
-    return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source))
+    def load(source: str) -> Any:
+        told = {"clean_up_tokenization_spaces": False, "trust_remote_code": trust.said()}
+        return AutoTokenizer.from_pretrained(source, **told)
+
+    return _guarded(policy, load)
 
 
 def open_config(policy: str) -> Any:
     """The policy's configuration, without its weights."""
     from transformers import AutoConfig
 
-    return _guarded(policy, lambda source: AutoConfig.from_pretrained(source))
+    return _guarded(policy, lambda source: AutoConfig.from_pretrained(source, trust_remote_code=trust.said()))
 
 
 def open_generation_config(policy: str) -> Any:
@@ -67,7 +72,7 @@ def open_model(
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust.said()}
     place = device_of(device, section)
     if attention == "flex" and not place.startswith("cuda"):
         raise SparkError(f"{section}.attention: 'flex' trains on a GPU only; set sdpa")
@@ -83,6 +88,16 @@ def open_model(
         raise SparkError(
             f"{section}.device: '{device}' cannot be used ({line_of(fault)}); set cpu, cuda or auto"
         ) from None
+
+
+def open_empty(policy: str) -> Any:
+    """The policy's modules without weights: nothing but its configuration is read, and no memory is taken."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = open_config(policy)
+    with torch.device("meta"):
+        return _guarded(policy, lambda source: AutoModelForCausalLM.from_config(config, trust_remote_code=trust.said()))
 
 
 def _four_bit(dtype: Any, device: str) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
 
     try:
         return PeftModel.from_pretrained(model, str(folder)).eval()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as fault:
+    except Exception as fault:  # files of any content; `adapter_files.check` has said what can be said before
         raise SparkError(f"{folder}: not an adapter of this base model ({line_of(fault)})") from None
 
 
@@ -119,19 +134,25 @@ def adapter_rank(folder: Path) -> int:
     """The rank of a LoRA adapter, or a SparkError that names the folder."""
     try:
         return int(json.loads((folder / "adapter_config.json").read_text())["r"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as fault:
         raise SparkError(f"{folder}: not a LoRA adapter ({line_of(fault)})") from None
 
 
 def _guarded(policy: str, load: Any) -> Any:
     source = resolve(policy)
-    for name in ("transformers", "bitsandbytes"):
+    for name in ("transformers", "bitsandbytes", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return load(source)
     except Exception as fault:  # every model library raises its own kinds; all mean that this model cannot be opened
+        if "trust_remote_code" in str(fault) and not trust.said():
+            raise SparkError(
+                f"synth.policy: model '{policy}' brings code of its own, which is not run; read that code, then say "
+                f"`sparkctl --trust-remote-code` before the command, or give a model that transformers knows"
+            ) from None
+        hub = "" if Path(source).is_dir() else "; where there is no network give a folder"
         raise SparkError(
-            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name"
+            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name{hub}"
         ) from None
 
 

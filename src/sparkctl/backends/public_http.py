@@ -31,6 +31,11 @@ MAX_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}
 _UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""Upper half of the last 64 bits of an address that an IPv4 address follows (RFC 5214, section 6.1)."""
+_NEIGHBOURS = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""Counted as global by Python, and no public service: Azure's host (DHCP, keys, health of the machine); protocol
+assignments (RFC 6890), in which Oracle's cloud has its metadata at .192; relays of 6to4 (RFC 7526); examples (RFC 9637)."""
 
 Origin = tuple[str, str, int]
 
@@ -57,16 +62,27 @@ class Answer:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, those inside IPv6 (mapped, 6to4, NAT64) looked at too."""
+    """Whether an IP address is one of the public internet; one inside IPv6 (mapped, 6to4, NAT64, ISATAP) must be so too."""
     ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is None:
-            return ip in _UNICAST and ip.is_global
-        ip = inner
-    return ip.is_global and not ip.is_multicast
+    if any(ip.version == near.version and ip in near for near in _NEIGHBOURS):
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    inner = ip.ipv4_mapped or ip.sixtofour
+    if inner is None and (ip in _NAT64 or _is_isatap(ip)):
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if inner is not None and not is_public(str(inner)):
+        return False
+    # A form that only carries IPv4 (mapped, 6to4, NAT64) is no address of its own; Python calls some of them private.
+    return _carries(ip) or (ip in _UNICAST and ip.is_global)
+
+
+def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
+    return (int(ip) >> 32) & 0xFFFFFFFF in _ISATAP
+
+
+def _carries(ip: ipaddress.IPv6Address) -> bool:
+    return ip.ipv4_mapped is not None or ip.sixtofour is not None or ip in _NAT64
 
 
 def origin(url: httpx.URL) -> Origin:

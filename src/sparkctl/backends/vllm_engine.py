@@ -8,8 +8,9 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
+from sparkctl import trust
 from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn
 from sparkctl.engines import Vllm
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
@@ -93,11 +94,7 @@ class VllmEngine:
     def _completion(self, forced: list[int], stop: Sequence[str], output: Any) -> dict[str, Any]:
         ids = list(output.token_ids)
         logprobs = [place[token].logprob for token, place in zip(ids, output.logprobs, strict=True)]
-        if output.finish_reason == "stop" and ids[-1] not in self.ends:
-            kept = kept_before(self.tokenizer, ids[len(forced) :], stop)
-            end = len(ids) if kept is None else len(forced) + kept
-            ids, logprobs = ids[:end], logprobs[:end]
-        return completion(self.tokenizer, self.ends, forced, ids, logprobs, output.finish_reason)
+        return completion(self.tokenizer, self.ends, stop, forced, ids, logprobs, output.finish_reason)
 
     def _opened(self, adapter: Path | None) -> Any:
         """The model, opened anew where it cannot take the adapter."""
@@ -130,6 +127,7 @@ class VllmEngine:
             return from_vllm.LLM(
                 models.resolve(self.policy),
                 dtype=self.dtype,
+                trust_remote_code=trust.said(),
                 tensor_parallel_size=o.tensor_parallel,
                 gpu_memory_utilization=o.gpu_memory,
                 enable_prefix_caching=o.prefix_caching,

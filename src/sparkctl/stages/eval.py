@@ -5,8 +5,9 @@ writes  answers: one row per question and sample
 asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
 
 Nothing is forced here: the policy writes thought, action and input freely, and is shown an error for a turn that cannot
-be read. `scoring` says how the answer is read, both times with the functions of `sparkctl score`. `strict`: what the
-policy committed to; what cannot be read is wrong, never guessed. `official`: MMLU-Pro's published patterns on the last
+be read. A failed call of the policy ends the rollout: nothing is known then, and `is_correct` is null; no answer by the
+last step is wrong. `scoring` says how the answer is read, both times with the functions of `sparkctl score`. `strict`:
+what the policy committed to; what cannot be read is wrong, never guessed. `official`: MMLU-Pro's published patterns on the last
 turn, and where they find nothing its random guess.
 """
 
@@ -15,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from sparkctl import rollouts, tables
+from sparkctl import outages, rollouts, tables
 from sparkctl.adapters import check_base, check_questions
 from sparkctl.engines import Asked
 from sparkctl.episode import (
@@ -36,6 +37,7 @@ from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.reading import Mode, Reading, guess, read_official
 from sparkctl.rollouts import Rollout
+from sparkctl.settings import Clash, Use
 from sparkctl.shots import chosen, shots_of
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
@@ -47,6 +49,14 @@ class Eval(Asked):
 
     # What the examples are decides, and that is known by their bytes; where they lie does not.
     knobs: ClassVar[frozenset[str]] = Asked.knobs | {"shots_from"}
+    uses = (*Asked.uses, Use(("shots_from",), lambda s: s.shots != 0, "with shots = 0"))
+    clashes = (
+        *Asked.clashes,
+        Clash(
+            lambda s: s.shots and not s.shots_from,
+            "shots needs shots_from, such as the validation split of MMLU-Pro",
+        ),
+    )
 
     name: str = "base"
     """The policy's name in the answers table. Set by the pipeline."""
@@ -69,12 +79,6 @@ class Eval(Asked):
     """What tokens cost: (of a prompt, sampled). None: unknown, and so is the cost of every answer."""
     seed: int = 0
     tools: Tools
-
-    @model_validator(mode="after")
-    def _shots_have_a_source(self) -> "Eval":
-        if self.shots and not self.shots_from:
-            raise ValueError(f"shots = {self.shots} needs shots_from, such as the validation split of MMLU-Pro")
-        return self
 
     @field_validator("usd_per_million_tokens", mode="before")
     @classmethod
@@ -127,7 +131,15 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
         going = [r for r in runs if not r.over]
         replies = policy([_request(r, step, system, settings) for r in going])
         _execute([(r, t) for r, reply in zip(going, replies, strict=True) if (t := _take(r, reply))], context)
+    _settle(runs, settings, context)
     return {"answers": tables.from_rows("answers", [_row(r, settings) for r in runs])}
+
+
+def _settle(runs: list[_Run], settings: Eval, context: Context) -> None:
+    errors = [run.error for run in runs if run.error is not None]
+    calls = sum(run.taken for run in runs) + len(errors)
+    then = "what they were to answer is in no figure. `sparkctl eval --retry-failed` asks again"
+    outages.settle("eval", "calls of the policy failed", calls, errors, settings.max_failed, context.warn, then=then)
 
 
 def _shots(inputs: Inputs, settings: Eval, context: Context) -> dict[int, tuple[State, ...]]:
@@ -211,7 +223,7 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "output": run.output,
         "answer": reading.letter if reading else None,
         "extracted_by": reading.by if reading else None,
-        "is_correct": rollouts.is_correct(question, reading),
+        "is_correct": rollouts.is_correct(question, reading) if run.error is None else None,
         "error": run.error,
     }
 
@@ -234,7 +246,7 @@ def _cost(run: _Run, usd_per_million: tuple[float, float] | None) -> float | Non
 
 STAGE = Stage(
     "eval",
-    3,
+    4,
     Eval,
     run,
     "let a policy answer unseen questions, choosing its own actions",
