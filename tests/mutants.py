@@ -266,6 +266,11 @@ MUTANTS = [
     Mutant("standard input is left to whoever reads it", "cli.py", "        os.dup2(nothing.fileno(), 0)\n", "        pass\n", "test_remote_code.py"),
     Mutant("a variant's name may lead out of the data folder", "pipeline.py", '            names.checked(variant, "train.variant")\n', "", "test_names.py"),
     Mutant("a name may be longer than a file system takes", "names.py", " or len(name.encode()) > LONGEST", "", "test_names.py"),
+    Mutant("escape sequences reach the terminal in tables", "report/terminal.py", "yield Segment(text if control else plain(text), style, control)", "yield Segment(text, style, control)", "test_plain.py"),
+    Mutant("escape sequences reach the terminal in errors", "cli.py", "    say(f\"sparkctl: {' '.join(message.split())}\", sys.stderr)", "    print(f\"sparkctl: {' '.join(message.split())}\", file=sys.stderr)", "test_plain.py"),
+    Mutant("marks that turn the direction reach the terminal", "plain.py", "\\u2028-\\u202e", "\\u2028", "test_plain.py"),
+    Mutant("a title with escapes is measured before it is plain", "report/terminal.py", "super().render_str(plain(text), **how)", "super().render_str(text, **how)", "test_plain.py"),
+    Mutant("escape sequences reach the terminal in a traceback", "cli.py", "        sys.excepthook = _crashed  # here, for typer sets its own\n", "", "test_plain.py"),
 ]  # fmt: skip
 
 

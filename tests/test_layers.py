@@ -10,11 +10,12 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids", "names", "trust"}
+LOW = {"errors", "ids", "names", "plain", "trust"}
 MIDDLE = LOW | {"engines", "episode", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
+    "plain": set(),
     "names": {"errors"},
     "trust": set(),
     "episode": set(),
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "tables": {"errors", "episode", "recipe"},
     "ports": LOW,
     "store": LOW | {"tables"},
-    "progress": {"ports"},
+    "progress": {"plain", "ports"},
     "judging": {"episode"},
     "selection": {"episode"},
     "reading": LOW | {"episode"},
@@ -70,7 +71,7 @@ MAY_IMPORT = {
         "tools",
         "backends",
     },
-    "report": {"errors", "episode", "report"},
+    "report": {"errors", "episode", "plain", "report"},
     "recordings": LOW | {"episode", "ports", "recipe", "store", "tables"},
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
@@ -93,7 +94,7 @@ MAY_IMPORT = {
     },
     "doctor": LOW | {"backends", "engines", "episode", "pipeline", "settings", "toolports", "tools", "wiring"},
     "__main__": {"cli"},
-    "cli": {"errors", "trust", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {"errors", "plain", "trust", "doctor", "recipe", "workbench", "report", "reporting", "tables", "store"},
 }
 
 
