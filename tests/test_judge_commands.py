@@ -41,7 +41,8 @@ def bench(tmp_path, fakes, monkeypatch, server):
             store.write_table(tables.from_rows("questions", rows), "questions", path, {})
         sets = (
             "synth.limit=6", "eval.limit=1", "eval.policies=['base']", "synth.steps=2", f"synth.questions={path}",
-            "judge.model=openai/gpt-4o", "judge.retries=0", "judge.max_tokens=200", *overrides,
+            "judge.model=openai/gpt-4o", "judge.retries=0", "judge.max_tokens=200", "judge.max_failed=0.5", "select.max_failed=0.5",
+            *overrides,
         )  # fmt: skip
         return Workbench.open("nano", run, sets, tmp_path / "data", ROOT / "stages")
 

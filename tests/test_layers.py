@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "sparkctl"
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
 LOW = {"errors", "ids", "names", "plain", "trust"}
-MIDDLE = LOW | {"engines", "episode", "recipe", "settings", "tables", "ports"}
+MIDDLE = LOW | {"engines", "episode", "outages", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "adapters": LOW | {"recipe"},
     "chat": {"errors", "episode"},
     "tokens": {"errors", "episode", "chat", "rollouts"},
-    "engines": {"settings"},
+    "outages": {"errors"},
+    "engines": {"outages", "settings"},
     "tables": {"errors", "episode", "recipe"},
     "ports": LOW,
     "store": LOW | {"tables"},
@@ -71,7 +72,7 @@ MAY_IMPORT = {
         "tools",
         "backends",
     },
-    "report": {"errors", "episode", "plain", "report"},
+    "report": {"errors", "episode", "plain", "report", "selection"},
     "recordings": LOW | {"episode", "ports", "recipe", "store", "tables"},
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},

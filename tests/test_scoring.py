@@ -53,6 +53,16 @@ def test_no_output_is_wrong_and_not_guessed(mode):
     ]
 
 
+@pytest.mark.parametrize("mode", ["official", "strict"])
+def test_an_output_whose_call_failed_is_neither_right_nor_wrong_nor_guessed(mode):
+    rows = [(1, None, ["x"], "A"), (2, "Answer: A", ["x"], "A"), (3, "Answer: A", ["x"], "A")]
+    scored = scoring.score(outputs(*rows, error=["down", None, "cut off"]), mode, 0, "f")
+    assert scored["is_correct"].to_pylist() == [None, True, None]
+    assert scored["answer_read"].to_pylist()[::2] == [None, None]
+    with pytest.raises(SparkError, match="f: column 'error' is"):
+        scoring.score(outputs(*rows, error=[[1], [2], [3]]), mode, 0, "f")
+
+
 def test_rows_keep_their_order_category_and_repeated_ids():
     rows = [(5, "Answer: B", OPTIONS, "B"), (3, "Answer: A", OPTIONS, "B"), (5, "?", OPTIONS, "B")]
     scored = scoring.score(outputs(*rows, category=["law", "art", "law"], model=["x", "y", "z"]), "strict", 0, "f")

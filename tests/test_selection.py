@@ -45,6 +45,33 @@ def test_a_score_at_the_threshold_is_viable_and_one_below_is_not():
     assert picked.viable.tolist() == [1]
 
 
+def test_above_leaves_the_threshold_out():
+    table = scores({0: 6.0, 1: 6.25}, {0: 6.0, 2: 3.0})
+    picked = choose(table, rule="lowest_viable", viable="above")
+    assert picked.chosen.tolist() == [1, 0]  # of the second state nothing is viable: the best
+    assert picked.viable.tolist() == [1, 0]
+    assert choose(table, rule="lowest_viable").chosen.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rule", ["rarest_viable", "lowest_viable", "best", "softmax"])
+@pytest.mark.parametrize("cot_competes", [True, False])
+def test_an_answer_goes_before_tools_under_every_rule(rule, cot_competes):
+    state = {0: 9, 1: 6, COT_INDEX: 8}
+    picked = choose(
+        scores(state, state, state | {COT_INDEX: 5}),
+        rule=rule,
+        usage=[0] * 8 + [99],
+        answers=np.array([True, False, True]),
+        cot_competes=cot_competes,
+    )
+    assert picked.answered.tolist() == [True, False, False]
+    assert picked.chosen[0] == COT_INDEX
+    assert picked.usage[1, COT_INDEX] == 100
+    # The others as if there were no answers, after what was taken before them.
+    alone = choose(scores(state, state | {COT_INDEX: 5}), rule=rule, usage=[0] * 8 + [100], cot_competes=cot_competes)
+    assert rule == "softmax" or picked.chosen[1:].tolist() == alone.chosen.tolist()
+
+
 def test_lowest_viable_takes_the_lowest_score_that_passes():
     assert choose(scores({0: 9, 3: 6, 4: 6, 5: 5}), rule="lowest_viable").chosen.tolist() == [3]
 
@@ -82,17 +109,28 @@ def test_cot_that_does_not_compete_is_taken_only_where_no_tool_is_viable():
     assert choose(table, rule="best", cot_competes=False).chosen.tolist() == [0, COT_INDEX]
 
 
-@given(rows, st.lists(st.integers(0, 5), min_size=N, max_size=N), st.booleans(), st.sampled_from(["best", "end"]))
-def test_rarest_equals_the_rule_written_naively(table, usage, cot_competes, none_viable):
-    table = np.array(table)
-    picked = choose(table, usage=usage, cot_competes=cot_competes, when_none_viable=none_viable)
+@given(
+    rows,
+    st.lists(st.integers(0, 5), min_size=N, max_size=N),
+    st.booleans(),
+    st.sampled_from(["best", "end"]),
+    st.sampled_from(["at_least", "above"]),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_rarest_equals_the_rule_written_naively(table, usage, cot_competes, none_viable, kind, answering):
+    table, answers = np.array(table), np.array(answering[: len(table)])
+    picked = choose(
+        table, usage=usage, cot_competes=cot_competes, when_none_viable=none_viable, viable=kind, answers=answers
+    )
     counts = list(usage)
     for i, row in enumerate(table):
         assert picked.usage[i].tolist() == counts
-        viable = [a for a in range(N) if row[a] >= 6]
+        viable = [a for a in range(N) if row[a] > 6 or (row[a] == 6 and kind == "at_least")]
         assert picked.viable[i] == len(viable)
         if not cot_competes and any(a != COT_INDEX for a in viable):
             viable = [a for a in viable if a != COT_INDEX]
+        if answers[i] and row[COT_INDEX] >= (6 if kind == "at_least" else 6.5):
+            viable = [COT_INDEX]
         judged = [a for a in range(N) if not np.isnan(row[a])]
         if viable:
             wanted = min(viable, key=lambda a: (counts[a], -row[a], a))

@@ -24,6 +24,20 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def encode_after(tokenizer: Any, sampled: Sequence[int], said: str, text: str) -> list[int]:
+    """Ids of a text that follows sampled tokens which say `said` (blanks around it do not count), without the beginning of
+    the text that the last of them wrote already.
+
+    What was cut at `\\nAction:` may end with the token `.\\n`, and is followed by `Action:`: the state then reads as it will
+    be told in the next step, and as the policy wrote it. A last token that holds nothing else (`\\n` alone) stands before
+    the border, and the text follows whole.
+    """
+    last, beyond = tokenizer.decode(sampled[-1:]), tokenizer.decode(sampled).lstrip()[len(said.strip()) :]
+    longest = min(len(text), len(beyond), len(last) - 1)
+    there = max((n for n in range(1, longest + 1) if beyond.endswith(text[:n])), default=0)
+    return encode_text(tokenizer, text[there:])
+
+
 def encode_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> list[int]:
     """Ids of the messages with the opening of the next assistant turn; what follows is the turn's own text."""
     slots = [{"role": message["role"], "content": f"\ue000{i}\ue001"} for i, message in enumerate(chat)]
@@ -67,6 +81,6 @@ def thought_prefix(tokenizer: Any) -> list[int]:
     return encode_text(tokenizer, THOUGHT)
 
 
-def action_prefix(tokenizer: Any) -> list[int]:
-    """What follows a thought; the policy goes on with ` <tool>`."""
-    return encode_text(tokenizer, ACTION)
+def action_prefix(tokenizer: Any, thought_ids: Sequence[int], thought: str) -> list[int]:
+    """What follows a thought, as sampled and as read; the policy goes on with ` <tool>`."""
+    return encode_after(tokenizer, thought_ids, thought, ACTION)

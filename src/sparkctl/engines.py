@@ -4,6 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sparkctl.outages import USUAL, MaxFailed
 from sparkctl.settings import Settings
 
 
@@ -62,7 +63,7 @@ class Served(Settings):
 class Asked(Settings):
     """The policy that is asked, and how. Base of the settings of `synth` and `eval`."""
 
-    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
+    knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "max_failed"})
 
     policy: str
     """Folder or hub name of the policy model; "nano" is the embedded one. Its tokenizer is always read from there."""
@@ -79,6 +80,8 @@ class Asked(Settings):
     """Knob of the engine transformers: sequences generated at once."""
     device: str = "auto"
     """Knob of the engine transformers: "cpu", "cuda", or "auto"."""
+    max_failed: MaxFailed = USUAL
+    """Knob: share of the calls of the policy that may fail: more than that, or all, end the stage. See outages.py."""
 
     @model_validator(mode="after")
     def _loaded_here(self) -> Self:

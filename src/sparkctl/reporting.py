@@ -18,7 +18,7 @@ from sparkctl.report.panels import Findings
 from sparkctl.report.statistics import RESAMPLES, SEED
 from sparkctl.store import Store
 
-VERSION = 3
+VERSION = 4
 """Raised when the same runs give another report: those written before are then made again."""
 _NEEDED = ("questions", "candidates", "scores", "steps", "updates", "credit", "answers")
 

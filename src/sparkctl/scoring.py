@@ -17,24 +17,29 @@ COLUMNS = (
     Column("options", pa.list_(pa.string()), "the options in order A, B, C, ...; at most ten"),
     Column("answer", pa.string(), "letter of the correct option"),
 )
-CATEGORY = Column("category", pa.string(), "any name; read where the table has such a column")
 """What `score` reads."""
+CATEGORY = Column("category", pa.string(), "any name; read where the table has such a column")
+ERROR = Column(
+    "error", pa.string(), "why the model could not be asked; read where the table has it", null="it could be asked"
+)
 
 
 def score(outputs: pa.Table, mode: Mode, seed: int, where: str) -> pa.Table:
     """One row per output, in order: question_id, category where there is one, answer_read, is_correct.
 
     `answer_read` is the letter that the rules read, null where they read none; in official mode a guess may have
-    decided `is_correct` then. Errors name `where`, column and row.
+    decided `is_correct` then. `is_correct` is null where the table has an error: nothing is known of that output. Errors
+    name `where`, column and row.
     """
-    columns = (*COLUMNS, CATEGORY) if CATEGORY.name in outputs.column_names else COLUMNS
+    columns = (*COLUMNS, *(c for c in (CATEGORY, ERROR) if c.name in outputs.column_names))
     outputs = tables.picked(outputs, columns, where)
     letters, correct = [], []
     for number, row in enumerate(outputs.to_pylist(), 1):
         _check_row(row, f"{where}: row {number}")
-        found = _read(row, mode, seed)
+        failed = row.get(ERROR.name) is not None
+        found = None if failed else _read(row, mode, seed)
         letters.append(found.letter if found and found.by != "guess" else None)
-        correct.append(found is not None and found.letter == row["answer"])
+        correct.append(None if failed else found is not None and found.letter == row["answer"])
     kept = outputs.select([c.name for c in columns if c in (COLUMNS[0], CATEGORY)])
     return kept.append_column("answer_read", pa.array(letters, pa.string())).append_column(
         "is_correct", pa.array(correct, pa.bool_())

@@ -1,17 +1,17 @@
 """The selection rules, pure and vectorised over states: which of the nine judged candidates is taken.
 
 `rarest_viable`   of the viable the action selected least often so far; ties: higher score, then action order
-`lowest_viable`   the lowest score at or above the threshold; ties: action order
+`lowest_viable`   the lowest of the viable scores; ties: action order
 `best`            the highest score; ties: action order
 `softmax`         one viable candidate, drawn with probability proportional to exp(score / temperature)
 
 The paper's extended abstract names two rules that differ, "less-frequently used but still viable" and "the
-lowest-scoring tool among those that pass" (arXiv 2507.11371); both are here. Viable means score >= threshold; the
-paper says "above 6.0". A candidate without a score is never viable.
+lowest-scoring tool among those that pass" (arXiv 2507.11371); both are here. Viable means a score of at least the
+threshold or, as the paper says ("above 6.0"), above it. A candidate without a score is never viable.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from sparkctl.episode import ACTIONS, COT
 
 Rule = Literal["rarest_viable", "lowest_viable", "best", "softmax"]
+Viable = Literal["at_least", "above"]
 NONE = -1
+_ONLY_COT = np.array([action == COT for action in ACTIONS])
 _BLOCK = 50_000
 
 
@@ -31,6 +33,8 @@ class Selection:
     """Index into ACTIONS, or -1 where nothing was selected."""
     viable: NDArray[np.int64]
     """How many candidates were viable."""
+    answered: NDArray[np.bool_]
+    """Whether `cot` was taken for the answer that it gives, whatever the rule."""
     usage: NDArray[np.int64]
     """(state, action): how often each action had been selected before this choice."""
 
@@ -41,6 +45,8 @@ def select(
     *,
     rule: Rule,
     threshold: float,
+    viable: Viable = "at_least",
+    answers: NDArray[np.bool_] | None = None,
     when_none_viable: Literal["best", "end"] = "best",
     cot_competes: bool = True,
     temperature: float = 1.0,
@@ -50,10 +56,13 @@ def select(
 
     `scores`: (state, action), 0-10, NaN where not judged. `usage`: (action,), counts before the first state; every
     choice, a fallback too, is counted before the next state is looked at. `cot_competes=False` leaves `cot` out
-    wherever a tool is viable. `when_none_viable`: take the best score all the same, or select nothing.
+    wherever a tool is viable. `when_none_viable`: take the best score all the same, or select nothing. `answers`:
+    (state,), where a viable `cot` is taken whatever the rule and `cot_competes`, since it answers and nothing comes after.
     """
-    viable = scores >= threshold
-    competing = viable if cot_competes else _without_cot(viable)
+    passing = is_viable(scores, threshold, viable)
+    competing = passing if cot_competes else _without_cot(passing)
+    answered = passing[:, ACTIONS.index(COT)] & (False if answers is None else answers)
+    competing = np.where(answered[:, None], _ONLY_COT, competing)
     if rule == "softmax":
         chosen = _softmax(scores, competing, temperature, seed)
     else:
@@ -63,7 +72,12 @@ def select(
         chosen = np.where(competing.any(1), chosen, fallback)
     if rule == "rarest_viable":
         chosen = _rarest(scores, competing, chosen, usage)
-    return Selection(chosen, viable.sum(1), usage + _taken_before(chosen))
+    return Selection(chosen, passing.sum(1), answered, usage + _taken_before(chosen))
+
+
+def is_viable(score: Any, threshold: float, viable: Viable) -> Any:
+    """Whether a score, or each of an array, is viable; NaN never is."""
+    return score > threshold if viable == "above" else score >= threshold
 
 
 def _without_cot(viable: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -148,8 +148,12 @@ STEPS = Table(
         Column("observation_ok", BOOL, "whether the call succeeded"),
         Column("chosen_score", REAL, "judge score of the action taken", null="not judged"),
         Column("best_score", REAL, "highest judge score of the nine", null="none was judged"),
-        Column("viable", WHOLE, "how many of the nine reached the threshold"),
-        Column("rule", TEXT, "the rule that chose; `none_viable:...` where nothing reached the threshold"),
+        Column("viable", WHOLE, "how many of the nine were viable"),
+        Column(
+            "rule",
+            TEXT,
+            "the rule that chose; `none_viable:...` where nothing was viable, `last_step:answer` where the answer went first",
+        ),
         Column(
             "usage",
             pa.list_(WHOLE),
@@ -157,7 +161,12 @@ STEPS = Table(
         ),
         Column("done", BOOL, "whether the rollout ended with this step"),
         Column("final_answer_parsed", TEXT, "letter of the answer given", null="none given or not readable"),
-        Column("is_correct", BOOL, "whether that letter is right; no answer is not right", null="the rollout goes on"),
+        Column(
+            "is_correct",
+            BOOL,
+            "whether that letter is right; no answer by the last step is not right",
+            null="the rollout goes on, or failed calls of the policy or the judge ended it",
+        ),
         _ERROR,
     ),
 )
@@ -230,7 +239,12 @@ CREDIT = Table(
         Column("tool_name", TEXT, "the action", null="nothing could be selected", among=ACTIONS),
         Column("quality", REAL, "weighted quality term of the reward", null="dropped, or SFT"),
         Column("rarity", REAL, "weighted rarity term of the reward", null="dropped, or SFT"),
-        Column("correctness", REAL, "weighted correctness term of the reward", null="dropped, SFT, or not executed"),
+        Column(
+            "correctness",
+            REAL,
+            "weighted correctness term of the reward",
+            null="dropped, SFT, not executed, or the outcome is not known",
+        ),
         Column("reward", REAL, "sum of the terms", null="dropped, or SFT"),
         Column(
             "advantage", REAL, "what weighs the action; with a critic that of the first update; SFT: 1", null="dropped"
@@ -273,7 +287,12 @@ ANSWERS = Table(
             null="it was not",
             among=("text", "letter", "official", "guess"),
         ),
-        Column("is_correct", BOOL, "whether the letter is the correct one"),
+        Column(
+            "is_correct",
+            BOOL,
+            "whether the letter is the correct one; no answer is not right",
+            null="a failed call of the policy ended the rollout",
+        ),
         _ERROR,
     ),
 )

@@ -34,10 +34,13 @@ class Reader:
         system = system_prompt(settings.prompt, settings.descriptions)
         return cls(learner.tokenizer, learner.longest, learner.vocabulary, system)
 
-    def prompt(self, question: Mapping[str, Any], before: list[dict[str, Any]], thought_ids: list[int]) -> list[int]:
+    def prompt(
+        self, question: Mapping[str, Any], before: list[dict[str, Any]], thought_ids: list[int], thought: str
+    ) -> list[int]:
         """Everything before the action: the state, the opening of the turn, the thought as it was sampled."""
         state = chat.encode_chat(self.tokenizer, messages(rollouts.state_of(question, before), self.system))
-        return state + chat.thought_prefix(self.tokenizer) + thought_ids + chat.action_prefix(self.tokenizer)
+        turn = chat.thought_prefix(self.tokenizer) + thought_ids
+        return state + turn + chat.action_prefix(self.tokenizer, thought_ids, thought)
 
     def names(self) -> list[list[int]]:
         """The nine actions' names as `synth` forces them."""
@@ -50,6 +53,10 @@ class Candidate:
 
     ids: list[int]
     error: str | None = None
+    logprobs: Sequence[float] = ()
+    """Of each token under the policy that wrote it; empty where the table has none."""
+    cut: bool = False
+    """Whether its writing ended at the token limit, not by itself."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,9 @@ def states(inputs: Inputs, reader: Reader, policy: str) -> Iterator[State]:
         question = rollouts.question_of(questions, first["question_id"], "candidates")
         before = [row for row in history[first["rollout_id"]] if row["step_idx"] < first["step_idx"]]
         _check_history(first, before)
-        said = next((row["thought_ids"] for row in rows if row["thought_ids"] is not None), None)
+        said = next(((row["thought_ids"], row["thought"]) for row in rows if row["thought_ids"] is not None), None)
         # Four bytes a token: a list of Python's integers takes nine times as much, and there are thousands of states.
-        prompt = array("i", [] if said is None else reader.prompt(question, before, said))
+        prompt = array("i", [] if said is None else reader.prompt(question, before, *said))
         candidates = {row["tool_name"]: _candidate(row, len(prompt), reader.longest) for row in rows}
         yield State(first["rollout_id"], first["step_idx"], first["question_id"], prompt, candidates)
 
@@ -99,13 +106,15 @@ def _candidate(row: Mapping[str, Any], before: int, longest: int) -> Candidate:
         return Candidate([], "the candidate failed")
     if before + len(row["action_ids"]) > longest:
         return Candidate([], f"longer than the model's context of {longest} tokens")
-    return Candidate(row["action_ids"])
+    logprobs = array("f", row["action_logprobs"] or ())
+    return Candidate(row["action_ids"], logprobs=logprobs, cut=row["finish"] == "length")
 
 
 def _by_state(candidates: pa.Table) -> list[list[dict[str, Any]]]:
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    wanted = ["rollout_id", "step_idx", "tool_name", "question_id", "thought_ids", "action_ids", "error"]
-    for row in candidates.select(wanted).to_pylist():
+    whose = ["rollout_id", "step_idx", "tool_name", "question_id"]
+    written = ["thought", "thought_ids", "action_ids", "action_logprobs", "finish", "error"]
+    for row in candidates.select(whose + written).to_pylist():
         groups.setdefault((row["rollout_id"], row["step_idx"]), []).append(row)
     return list(groups.values())
 

@@ -21,8 +21,11 @@ POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
 """Requests that are put to a policy and remembered together. vLLM runs dry at the end of each, so its are large."""
 POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised by hand when the same request gets other tokens: rendering, sampling, stopping."""
+NANO_ENGINE_VERSION = 1
+"""Of the embedded policy, whose replies keep their name where they stay as they were. Version 2 keeps the token that reaches
+over a stop string; of the embedded tokenizer none can: a line break is the first character of a piece or in none."""
 RUBRIC_VERSION = 2
 """Raised by hand when the embedded judge starts to score the same case differently."""
 JUDGE_VERSION = 1
@@ -61,7 +64,8 @@ def _digest_weights(path: Path) -> str:
 def engine_identity(settings: Any) -> dict[str, str]:
     """What else decides what a policy writes: its weights and tokenizer, and how the engine reads and samples."""
     served = [settings.litellm.model] if settings.engine == "litellm" and settings.litellm.model else []
-    engine = " ".join([settings.engine, str(ENGINE_VERSION), *served])
+    version = NANO_ENGINE_VERSION if settings.policy == models.NANO else ENGINE_VERSION
+    engine = " ".join([settings.engine, str(version), *served])
     return {"model": policy_identity(settings.policy), "engine": engine}
 
 

@@ -142,8 +142,8 @@ class Workbench:
             if chosen := [state for name, state in drawn if name == node.name]:
                 one |= {state: first[node.name][state] for state in chosen}
                 two |= self._judged_again(node, chosen)
-        threshold = next(node.settings.threshold for node in self.graph if node.stage.name == "select")  # type: ignore[attr-defined]
-        return reliability(one, two, threshold)
+        select: Any = next(node.settings for node in self.graph if node.stage.name == "select")
+        return reliability(one, two, select.threshold, select.viable)
 
     def _judged_again(self, node: Node, states: list[tuple[str, int]]) -> Scores:
         """Fresh scores of these states; they are remembered like all others."""
@@ -167,7 +167,8 @@ class Workbench:
         found = {}
         for node, inputs, learner in self._trainings(part, make=True):
             credited = train.credited(inputs, node.settings, Reader.of(learner, node.settings))  # type: ignore[arg-type]
-            found[_variant(node)] = audit(train.credit_table(credited))
+            spreads = train.spreads(credited, node.settings)  # type: ignore[arg-type]
+            found[_variant(node)] = audit(train.credit_table(credited), spreads, train.INERT)
         return found
 
     def footprints(self, part: str | None) -> dict[str, dict[str, Any]]:

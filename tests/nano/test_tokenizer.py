@@ -50,7 +50,7 @@ def test_a_turn_in_parts_is_the_turn_as_a_whole(thought, tool, query):
     parts = [
         chat.thought_prefix(WORDS),
         encoded(f" {thought}"),
-        chat.action_prefix(WORDS),
+        chat.action_prefix(WORDS, encoded(f" {thought}"), thought),
         encoded(f" {tool}{episode.INPUT}"),
         encoded(f" {query}"),
     ]

@@ -76,7 +76,7 @@ def test_a_fall_is_called_one(tmp_path):
                 "answers.base": answers("base", [True], lambda i: ["cot"]),
                 "answers.spark": answers("spark", [True] * 2, lambda i: []),
             },
-            "were not asked the same questions",
+            "have not answered the same questions",
         ),
     ],
 )

@@ -29,6 +29,13 @@ def test_a_score_at_the_threshold_is_viable():
     assert reliability(ONE, TWO, threshold=3.0).crossed == 0.0
 
 
+def test_a_score_at_the_threshold_is_not_above_it():
+    """4 against 3 crosses what is above 3 and what is at least 4."""
+    assert reliability(ONE, TWO, 3.0, "above").crossed == 0.25
+    assert reliability(ONE, TWO, 4.0, "above").crossed == 0.0
+    assert reliability(ONE, TWO, 3.0, "above").as_json()["viable"] == "above"
+
+
 def test_where_all_scores_are_the_same_nothing_can_be_said_of_agreement():
     same = {("a", 1): {"cot": 5.0, "search": 5.0}}
     found = reliability(same, same, 6.0)

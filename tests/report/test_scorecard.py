@@ -1,9 +1,14 @@
 """The scorecard against figures worked out by hand."""
 
+import io
+
 import pyarrow as pa
 import pytest
+from rich.console import Console
 from scipy.stats import binomtest
 
+from sparkctl.errors import SparkError
+from sparkctl.report import terminal
 from sparkctl.report.scorecard import scorecard
 from sparkctl.report.statistics import wilson
 
@@ -31,6 +36,20 @@ def test_a_scorecard_by_hand():
     assert shown["macro_ci"] == pytest.approx((0.079170, 0.807217), abs=1e-6)
     assert (shown["n"], shown["micro"], shown["macro"], shown["extraction_failed"]) == (5, 0.6, 0.375, 2)
     assert shown["categories"]["art"]["accuracy"] == 0.0
+
+
+def test_failed_calls_are_counted_apart():
+    rows = [("law", "A", True), ("art", None, None), ("law", None, False), ("law", None, None)]
+    card = scorecard(scored(rows))
+    # law 1 of 2; of art nothing is known.
+    assert (card.overall.n, card.overall.accuracy, card.overall.extraction_failed, card.errors) == (2, 0.5, 1, 2)
+    assert (list(card.categories), card.macro.value) == (["law"], 0.5)
+    assert card.as_json()["errors"] == 2
+    text = io.StringIO()
+    terminal.scores(Console(file=text, width=100), card, "strict")
+    assert "errors: 2 further outputs, whose calls failed; in no figure." in text.getvalue()
+    with pytest.raises(SparkError, match="column 'error': each of 2 calls failed; there is nothing to score"):
+        scorecard(scored([rows[1], rows[3]]))
 
 
 def test_without_categories_there_is_no_macro_average():

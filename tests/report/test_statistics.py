@@ -5,10 +5,13 @@ import pytest
 from scipy import stats
 
 from sparkctl.report.statistics import (
+    Estimate,
+    difference_over_seeds,
     effective_n,
     holm,
     macro_average,
     mcnemar_exact,
+    not_worse,
     paired_difference,
     percentile_interval,
     proportion,
@@ -58,6 +61,44 @@ def test_the_interval_of_a_paired_difference_holds_the_truth(n, lost, gained, sa
         assert found.high > found.low
     # Nominally 95 %; the standard error of a share of 1,500 is .006.
     assert held / 1500 > 0.93
+
+
+def test_over_seeds_the_variance_is_that_of_questions_or_of_seeds_whichever_is_larger():
+    none, alike = np.zeros(98), np.array([1.0, -1.0] * 49)
+    # Of each seed by Bonett & Price with n = 100: (Q + 2) / 100 over 100 is 0.02 / 100 and 1 / 100.
+    of_questions = difference_over_seeds([none, none])
+    assert (of_questions.value, of_questions.high) == pytest.approx((0.0, 1.96 * (0.0002 / 2) ** 0.5), rel=1e-4)
+    mixed = difference_over_seeds([none, alike])
+    assert mixed.high == pytest.approx(1.96 * ((0.0002 + 0.01) / 2 / 2) ** 0.5, rel=1e-4)
+    # Means 0.0 and 0.5: their variance of 0.125 is far more than the questions explain.
+    apart = difference_over_seeds([none, np.array([1.0, 0.0] * 49)])
+    assert apart.value == 0.25
+    assert apart.high - 0.25 == 0.25 - apart.low == pytest.approx(1.96 * (0.125 / 2) ** 0.5, rel=1e-4)
+    assert difference_over_seeds([alike]) == paired_difference(alike)
+
+
+def test_the_interval_over_seeds_holds_the_truth_where_trainings_differ_too():
+    draw, held = np.random.default_rng(0), 0
+    for _ in range(1000):
+        seeds = 0.02 + 0.03 * draw.standard_normal(8)  # a training moves accuracy by 3 points, questions by 2
+        found = difference_over_seeds(
+            [draw.choice([1.0, 0, -1], 400, p=[0.1 + s / 2, 0.8, 0.1 - s / 2]) for s in seeds]
+        )
+        held += found.low <= 0.02 <= found.high
+    assert 0.88 < held / 1000 < 0.97  # normal quantiles with eight seeds; over questions alone it is about 0.71
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (-0.019, 0.01, "holds"),
+        (-0.02, 0.01, "not shown"),
+        (-0.05, -0.02, "not shown"),
+        (-0.05, -0.021, "does not hold"),
+    ],
+)
+def test_no_loss_beyond_the_margin_is_shown_by_the_interval(low, high, says):
+    assert not_worse(Estimate(0.0, low, high), 0.02) == says
 
 
 def test_questions_needed_by_hand():

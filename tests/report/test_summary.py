@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import binomtest
 
 from sparkctl import tables
+from sparkctl.errors import SparkError
 from sparkctl.report.statistics import wilson
 from sparkctl.report.summary import summarise
 from sparkctl.report.verdict import scored
@@ -27,10 +28,13 @@ def test_a_summary_by_hand():
         answer(1, True, ["search"]),
         answer(2, False, ["search", "cot"], category="law"),
         answer(3, True, ["calculator"], failed_calls=1, unreadable_turns=2),
-        answer(4, False, [], answer=None, error="too long", steps=0),
+        answer(4, False, [], answer=None),
+        answer(5, None, ["wikipedia"], answer=None, error="too long", steps=2, category="law"),
+        # What eval wrote of an outage up to version 3.
+        answer(6, False, ["wikipedia"], answer=None, error="too long", steps=2),
     ]
     s = summarise(tables.from_rows("answers", rows))
-    assert (s.accuracy.value, s.n, s.extraction_failed, s.errors) == (0.5, 4, 1, 1)
+    assert (s.accuracy.value, s.n, s.extraction_failed, s.errors) == (0.5, 4, 1, 2)
     assert (s.failed_calls, s.unreadable_turns) == (1, 2)
     # Counts 2, 1, 1: 0.5 * 1 + 2 * 0.25 * 2 = 1.5 bits, and 2 / (8 ln 2) for three actions among four choices.
     assert s.tool_entropy_bits.value == pytest.approx(1.860674)
@@ -38,7 +42,20 @@ def test_a_summary_by_hand():
     assert {c: e.value for c, e in s.accuracy_by_category.items()} == {"law": 0.0, "math": pytest.approx(2 / 3)}
     assert s.n_by_category == {"law": 1, "math": 3}
     assert s.accuracy_macro.value == pytest.approx(1 / 3)
-    assert s.steps_per_question == pytest.approx((2 + 3 + 2 + 0) / 4)
+    assert s.steps_per_question == pytest.approx((2 + 3 + 2 + 1) / 4)
+
+
+def test_a_category_of_outages_alone_has_no_accuracy_and_no_part_in_the_macro_average():
+    rows = [answer(1, True, []), answer(2, None, [], category="law", error="down")]
+    s = summarise(tables.from_rows("answers", rows))
+    assert (list(s.accuracy_by_category), s.accuracy_macro.value, s.accuracy.value, s.errors) == (["math"], 1.0, 1.0, 1)
+
+
+def test_answers_of_which_failed_calls_ended_all_have_no_summary():
+    with pytest.raises(
+        SparkError, match="answers: a failed call ended each of 2; `sparkctl eval --retry-failed` asks again"
+    ):
+        summarise(tables.from_rows("answers", [answer(i, None, [], error="down") for i in (1, 2)]))
 
 
 def test_answers_that_cannot_be_read_are_told_apart_from_none_and_from_failed_calls():
@@ -48,10 +65,10 @@ def test_answers_that_cannot_be_read_are_told_apart_from_none_and_from_failed_ca
         answer(2, False, [], output=no_option, answer=None),
         answer(3, False, ["search"] * 5, output=none, answer=None),
         answer(4, False, [], output="gibberish", answer=None),
-        answer(5, False, [], output=none, answer=None, error="too long"),
+        answer(5, None, [], output=none, answer=None, error="too long"),
     ]
     found = summarise(tables.from_rows("answers", rows)).as_json()
-    assert (found["extraction_failed"], found["named_no_option"], found["errors"], found["n"]) == (4, 1, 1, 5)
+    assert (found["extraction_failed"], found["named_no_option"], found["errors"], found["n"]) == (3, 1, 1, 4)
 
 
 def test_a_guess_is_an_answer_that_no_rule_read():
@@ -60,7 +77,8 @@ def test_a_guess_is_an_answer_that_no_rule_read():
         answer(1, True, [], extracted_by="official"),
         answer(2, True, [], extracted_by="guess"),
         answer(3, False, [], extracted_by="guess", output=no_option),
-        answer(4, False, [], answer=None, error="too long"),
+        answer(4, False, [], answer=None),
+        answer(5, None, [], answer=None, error="too long"),
     ]
     s = summarise(tables.from_rows("answers", rows))
     assert (s.accuracy.value, s.extraction_failed, s.named_no_option) == (0.5, 3, 1)

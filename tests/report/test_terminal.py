@@ -5,7 +5,9 @@ import io
 from rich.console import Console
 
 from reported import sampled
+from sparkctl import tables
 from sparkctl.report import terminal
+from sparkctl.report.comparison import compare
 from sparkctl.report.summary import summarise
 
 
@@ -19,6 +21,29 @@ def cells(text, first):
     """What a table's row that begins with this word says."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"│ {first}")]
     return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_lost_answers_are_said_below_the_headline_and_only_then():
+    rows = [{**row, **({"is_correct": None, "error": "down"} if row["question_id"] < 3 else {})} for row in answered()]
+    whole, lost = (summarise(tables.from_rows("answers", r)) for r in (answered(), rows))
+    said = "Ended by a failed call of the policy, neither right nor wrong, in no figure: 2 of 10 of spark."
+    assert said in shown(terminal.headline, {"base": whole, "spark": lost}).replace("\n", " ")
+    assert "in no figure" not in shown(terminal.headline, {"base": whole})
+    assert cells(shown(terminal.headline, {"spark": lost}), "spark")[-1] == "8"
+    # Where the policies differ in how many came, the number is that of all that were asked and came under one.
+    assert cells(shown(terminal.categories, {"base": whole, "spark": lost}), "math")[1] == "10"
+
+
+def test_a_comparison_says_how_many_questions_it_leaves_out():
+    rows = [{**row, **({"is_correct": None, "error": "down"} if row["question_id"] < 3 else {})} for row in answered()]
+    whole, lost = (tables.from_rows("answers", r) for r in (answered(), rows))
+    said = "Left out: 2 questions that failed calls left without an answer under a or b."
+    assert said in shown(terminal.comparison, compare(whole, lost, ("a", "b"), 100))
+    assert "Left out" not in shown(terminal.comparison, compare(whole, whole, ("a", "b"), 100))
+
+
+def answered():
+    return sampled(*[[(q < 9, ["search"])] for q in range(10)]).to_pylist()
 
 
 def of(policies):

@@ -17,18 +17,20 @@ from sparkctl.tools.settings import Tools
 from support import question, questions_table
 
 SETTINGS = Eval(policy="p", prompt="s", tools=Tools(descriptions={a: a for a in ACTIONS}), steps=3)
+PATIENT = SETTINGS.model_copy(update={"max_failed": 0.6})
 
 
-def run(script, n=1, settings=SETTINGS, tools=None):
-    """Rows for n questions whose policy says script[step - 1] at each step; an Exception is a failed call."""
+def run(script, n=1, settings=SETTINGS, tools=None, fails=lambda request: False, warn=lambda line: None):
+    """Rows for n questions whose policy says script[step - 1] at each step; an Exception, and what `fails`, is a failed
+    call."""
     seen = []
 
     def policy(requests):
         seen.extend(requests)
         said = [script[len([m for m in r["messages"] if m["role"] == "assistant"])] for r in requests]
         return [
-            Reply(None, str(s))
-            if isinstance(s, Exception)
+            Reply(None, str(s) if isinstance(s, Exception) else "down")
+            if isinstance(s, Exception) or fails(r)
             else Reply(
                 {
                     "completions": [
@@ -37,13 +39,13 @@ def run(script, n=1, settings=SETTINGS, tools=None):
                     "prompt_tokens": 100,
                 }
             )
-            for s in said
+            for s, r in zip(said, requests, strict=True)
         ]
 
     def answer(requests):
         return [Reply({"text": f"seen {r['query']}", "ok": r["query"] != "bad"}) for r in requests]
 
-    context = Context(policy=lambda adapter: policy, tools=tools or answer)
+    context = Context(policy=lambda adapter: policy, tools=tools or answer, warn=warn)
     made = STAGE.run({"eval_questions": questions_table(n)}, settings, context)["answers"]
     return tables.check(made, "answers", "made").to_pylist(), seen
 
@@ -160,9 +162,9 @@ def test_official_scoring_reads_the_last_turn_and_guesses_where_it_finds_nothing
 
 
 def test_after_a_failed_call_nothing_is_read_nor_guessed():
-    settings = SETTINGS.model_copy(update={"scoring": "official"})
+    settings = PATIENT.model_copy(update={"scoring": "official"})
     rows, _ = run([" t\nAction: search\nInput: vitamin A", RuntimeError("no")], settings=settings)
-    assert (rows[0]["answer"], rows[0]["extracted_by"], rows[0]["is_correct"]) == (None, None, False)
+    assert (rows[0]["answer"], rows[0]["extracted_by"], rows[0]["is_correct"]) == (None, None, None)
 
 
 def test_how_answers_are_read_is_one_of_two_and_enters_the_key():
@@ -176,14 +178,54 @@ def test_no_answer_in_the_last_step_is_wrong():
     assert (rows[0]["steps"], rows[0]["answer"], rows[0]["is_correct"], len(seen)) == (3, None, False, 3)
 
 
-def test_a_failed_call_ends_the_rollout_with_its_error():
-    rows, _ = run([" t\nAction: search\nInput: x", RuntimeError("too long")])
+def test_a_failed_call_ends_the_rollout_neither_right_nor_wrong():
+    rows, _ = run([" t\nAction: search\nInput: x", RuntimeError("too long")], settings=PATIENT)
     assert (rows[0]["error"], rows[0]["is_correct"], rows[0]["tools"], rows[0]["steps"]) == (
         "too long",
-        False,
+        None,
         ["search"],
         1,
     )
+
+
+@pytest.mark.parametrize(("n", "failing", "ends"), [(100, 2, False), (100, 3, True), (50, 1, False), (49, 1, True)])
+def test_more_failed_calls_than_allowed_end_the_stage(n, failing, ends):
+    """One call for each question, 2 % of which may fail: exactly as many are let through."""
+
+    def fails(request):
+        return any(f"what is {i + 1} + 1?" in str(request["messages"]) for i in range(failing))
+
+    said = []
+    script = [" t\nAction: cot\nInput: Answer: 2"]
+    if ends:
+        with pytest.raises(
+            SparkError, match=rf"^eval: {failing} of {n} calls of the policy failed, more than eval\.max_fail"
+        ):
+            run(script, n, fails=fails, warn=said.append)
+        assert said == []
+    else:
+        rows, _ = run(script, n, fails=fails, warn=said.append)
+        assert [row["is_correct"] for row in rows[: failing + 1]] == [None] * failing + [False]
+        assert [line.split(";")[0] for line in said] == [
+            f"{failing} of {n} calls of the policy failed, {failing} of them with: down"
+        ]
+
+
+def test_all_calls_of_all_steps_count_as_calls():
+    """49 rollouts of two calls, and one whose second fails: 1 of 100."""
+    script = [" t\nAction: search\nInput: x", " t\nAction: cot\nInput: Answer: 2"]
+    said = []
+    run(script, 50, fails=lambda r: "what is 7 + 1?" in str(r["messages"]) and len(r["messages"]) > 2, warn=said.append)
+    assert said[0].startswith("1 of 100 calls")
+
+
+def test_a_tool_that_fails_is_no_outage():
+    rows, _ = run([" t\nAction: search\nInput: x"] * 3, tools=lambda calls: [Reply(None, "down")] * len(calls))
+    assert (rows[0]["failed_calls"], rows[0]["is_correct"], rows[0]["error"]) == (3, False, None)
+
+
+def test_how_many_calls_may_fail_is_not_in_the_key():
+    assert PATIENT.identity() == SETTINGS.identity()
 
 
 def test_samples_are_rows_of_their_own_with_their_own_seeds():
@@ -201,8 +243,8 @@ def test_the_same_question_gets_the_same_seed_under_every_policy():
 def test_an_adapter_is_not_asked_what_it_was_trained_on(tmp_path):
     every = [question(i, question=f"what is {i}?") for i in range(9)]
     asked = tables.from_rows("questions", every[:5])
-    refuses = [Reply(None, "no")]
-    context = Context(policy=lambda adapter: lambda requests: refuses * len(requests), tools=lambda calls: [])
+    said = [Reply({"completions": [{"text": " t\nAction: cot\nInput: Answer: 2", "ids": [1]}]})]
+    context = Context(policy=lambda adapter: lambda requests: said * len(requests), tools=lambda calls: [])
     inputs = {"eval_questions": asked, "adapter": tmp_path}
     write_questions(tmp_path, [content(q) for q in every[3:]])
     with pytest.raises(SparkError, match="trained on 2 of these 5 questions"):

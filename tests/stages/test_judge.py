@@ -59,7 +59,7 @@ def test_votes_are_averaged_over_those_that_succeeded():
     table = run(
         [candidate("cot")],
         answering(answers[0], RuntimeError("down"), answers[1]),
-        Judge(model="m", prompt="r", votes=3),
+        Judge(model="m", prompt="r", votes=3, max_failed=0.5),
     )
     row = table.to_pylist()[0]
     assert (row["score"], row["votes"], row["error"]) == (5.5, 2, None)
@@ -134,8 +134,22 @@ def test_candidates_are_shuffled_by_the_vote_and_lose_nothing():
 
 
 def test_when_every_call_fails_the_stage_stops_with_the_first_error():
-    with pytest.raises(SparkError, match=r"judge\.model 'm': each of 2 calls failed, the first with: no key"):
-        run([candidate("cot"), candidate("cot", "q2-s0")], answering(RuntimeError("no key"), RuntimeError("no key")))
+    lenient = Judge(model="m", prompt="r", max_failed=1.0)  # it changes nothing: no score would be in the table
+    for settings in (SETTINGS, lenient):
+        with pytest.raises(SparkError, match=r"^judge: 2 of 2 calls failed, the first with: no key; mend that"):
+            run([candidate("cot"), candidate("cot", "q2-s0")], answering(*[RuntimeError("no key")] * 2), settings)
+
+
+def test_when_too_many_calls_fail_the_stage_stops_and_says_what_to_do():
+    answers = [RuntimeError("busy"), json.dumps({"cot": {"score": 4}})]
+    with pytest.raises(
+        SparkError,
+        match=r"^judge: 1 of 2 calls failed, more than judge\.max_failed = 0\.02 allows, the "
+        r"first with: busy; mend that and run again, what succeeded is remembered, or go on without them: "
+        r"--set judge\.max_failed=1$",
+    ):
+        run([candidate("cot"), candidate("cot", "q2-s0")], answering(*answers))
+    assert Judge(model="m", prompt="r", max_failed=1.0).identity() == Judge(model="m", prompt="r").identity()
 
 
 def test_words_that_are_no_text_do_not_break_the_table():

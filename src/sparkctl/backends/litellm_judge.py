@@ -1,8 +1,8 @@
 """The judge port: any litellm model, several calls in flight; the embedded rubric judge is a litellm provider too.
 
-litellm's Router retries with back-off and waits as Retry-After says (up to a minute). What it does not do is here: never
-more in flight than set, requests and tokens per minute that wait instead of failing, one re-ask of an answer that cannot
-be read, and a budget.
+litellm calls the provider, once a try. What holds for all of them is here: never more in flight than set, tries again
+with back-off, requests and tokens per minute that wait instead of failing, one re-ask of an answer that cannot be read,
+and a budget.
 """
 
 import os
@@ -24,6 +24,8 @@ ANSWER_TOKENS = 30
 """Tokens that a judge is expected to write per candidate: its name, a score, a short sentence."""
 EXTRA_TOKENS = 200
 """Tokens of the chat's frame and of a re-ask's complaint, at most."""
+LONGEST = 1_000_000
+"""Characters of an answer: a hundred times what tens of candidates take."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def estimate(requests: Sequence[Request]) -> Estimate:
     return Estimate(len(requests), prompts, written, cost, most)
 
 
-@cache  # and asked before a Router is made: to the Router a model without a price costs 0
+@cache
 def price(model: str) -> Price | None:
     """What litellm's list says that a model costs; None where it is not in it. The embedded judge is free."""
     if model.startswith(f"{NANO_PROVIDER}/"):
@@ -154,32 +156,21 @@ class LitellmJudge:
 
 
 class _Asking:
-    """One event loop's calls: the Router and the limits that they share."""
+    """One event loop's calls, and the limits that they share."""
 
     def __init__(self, judge: LitellmJudge, purse: Purse) -> None:
         self.judge = judge
         self.purse = purse
         self.requests, self.tokens = (Pace(rate) for rate in judge.rates)
         self.has_schema = judge.litellm.supports_response_schema(judge.model)
-        self.router = calls.router(judge.model, judge.retries, timeout=judge.timeout_s)
-        self.router.set_custom_routing_strategy(self)
-        # Takes its book-keeping for choosing among deployments out of litellm's callbacks: a sixth of a call's time.
-        self.router.discard()
-
-    async def async_get_available_deployment(self, model: str, *args: Any, **kwargs: Any) -> Any:
-        """The Router asks for this before each try: so retries keep to the pace as well."""
-        await self.requests.take()
-        return self.router.model_list[0]
-
-    get_available_deployment = None
-    """The Router's other door, for calls that do not wait; never used."""
 
     def worst(self, request: Request) -> float:
-        """The most dollars that a request can cost: asked twice, with answers as long as they may be. No token is
-        shorter than a byte."""
-        prompt = sum(len(message["content"].encode()) for message in request["messages"]) + EXTRA_TOKENS
-        answer = request["max_tokens"]
-        return (self.judge.price or FREE).of(2 * prompt + answer, 2 * answer)
+        """The most dollars that a request can cost: asked twice, with answers as long as they may be."""
+        return self._worst(request, again=False) + self._worst(request, again=True)
+
+    def _worst(self, request: Request, again: bool) -> float:
+        """Of one asking."""
+        return (self.judge.price or FREE).of(*_most(request, again))
 
     async def answer(self, request: Request) -> Reply:
         """One call, and one more that says what is wrong if the answer cannot be read."""
@@ -187,7 +178,8 @@ class _Asking:
         fault = _fault(first, request)
         if first.body is None or fault is None:
             return first
-        second = await self._call(request, asked_again(request["messages"], first.body["content"], fault))
+        messages = asked_again(request["messages"], first.body["content"], fault)
+        second = await self._call(request, messages, again=True)
         # A call that failed has no price; the one before it has.
         cost = None if first.cost_usd is None else first.cost_usd + (second.cost_usd or 0.0)
         if second.body is None:
@@ -195,33 +187,48 @@ class _Asking:
         fault = _fault(second, request)
         return Reply(None, f"{fault} (asked twice)", cost) if fault else replace(second, cost_usd=cost)
 
-    async def _call(self, request: Request, messages: Sequence[Any]) -> Reply:
+    async def _call(self, request: Request, messages: Sequence[Any], again: bool = False) -> Reply:
         expected = sum(len(m["content"]) for m in messages) / BYTES_PER_TOKEN + ANSWER_TOKENS * len(request["tools"])
-        await self.tokens.take(expected)
+
+        async def turn() -> None:
+            await self.tokens.take(expected)
+            await self.requests.take()
+
+        form = {"response_format": answer_format(request["tools"])} if self.has_schema else {}
         try:
-            response = await self.router.acompletion(
-                model=self.judge.model,
-                messages=list(messages),
-                temperature=request["temperature"],
-                max_tokens=request["max_tokens"],
-                **({"response_format": answer_format(request["tools"])} if self.has_schema else {}),
+            response = await calls.tried(
+                lambda: self.judge.litellm.acompletion(
+                    model=self.judge.model,
+                    messages=list(messages),
+                    temperature=request["temperature"],
+                    max_tokens=request["max_tokens"],
+                    timeout=self.judge.timeout_s,
+                    max_retries=0,  # the client's own would not keep to the pace
+                    **form,
+                ),
+                retries=self.judge.retries,
+                timeout_s=self.judge.timeout_s,
+                turn=turn,
             )
         except Exception as fault:  # litellm maps every provider's errors to its own many kinds; each is a failed call
             return Reply(None, self._failure(fault))
-        usage = getattr(response, "usage", None)
-        self.tokens.add((usage.total_tokens if usage else expected) - expected)
-        content = response.choices[0].message.content or ""
-        return Reply(
-            {"content": content, "finish": response.choices[0].finish_reason},
-            None,
-            self._cost(response),
-        )
+        used, said = _used(response), _said(response)
+        if used is not None:
+            self.tokens.add(min(used, sum(_most(request, again))) - expected)
+        cost = self._cost(response, self._worst(request, again), told=used is not None)
+        return Reply(None, said, cost) if isinstance(said, str) else Reply(said, None, cost)
 
-    def _cost(self, response: Any) -> float | None:
+    def _cost(self, response: Any, worst: float, told: bool) -> float | None:
+        """Dollars of one answer, cached prompts considered; the worst case where what it used is not told, or absurd."""
         if self.judge.price is None:
             return None
-        # The Router's litellm has worked it out already, cached prompts considered.
-        return 0.0 if self.judge.price == FREE else response._hidden_params["response_cost"]
+        if self.judge.price == FREE:
+            return 0.0
+        try:
+            cost = float(self.judge.litellm.completion_cost(completion_response=response, model=self.judge.model))
+        except Exception:  # litellm says by several kinds of error that it cannot tell
+            return worst
+        return cost if told and 0 <= cost <= worst else worst
 
     def _failure(self, fault: Exception) -> str:
         """What went wrong in one line, without keys, and the same each time; or a SparkError if it will befall all."""
@@ -231,9 +238,41 @@ class _Asking:
             raise SparkError(f"judge.model '{self.judge.model}': {_missing_key(self.judge.litellm, self.judge.model)}")
         if kind == "NotFoundError":
             raise SparkError(f"judge.model '{self.judge.model}': the provider does not know it; {calls.line(fault)}")
-        if kind == "Timeout":
+        if kind in ("Timeout", "TimeoutError"):
             return "Timeout: no answer within judge.timeout_s"
         return f"{kind}: {calls.line(fault)}"
+
+
+def _most(request: Request, again: bool) -> tuple[int, int]:
+    """Tokens of prompt and answer that one asking takes at most. No token is shorter than a byte; a re-ask repeats the
+    answer."""
+    prompt = sum(len(message["content"].encode()) for message in request["messages"]) + EXTRA_TOKENS
+    answer = request["max_tokens"]
+    return prompt + answer * again, answer
+
+
+def _used(response: Any) -> int | None:
+    """Tokens of prompt and answer, as the provider counts them; None where it tells none, or nonsense."""
+    usage = getattr(response, "usage", None)
+    prompt, answer = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    if type(prompt) is not int or type(answer) is not int:
+        return None
+    return prompt + answer if prompt > 0 and answer >= 0 else None
+
+
+def _said(response: Any) -> dict[str, Any] | str:
+    """A reply's body, or why there is none. A provider, or a proxy before it, may send anything."""
+    try:
+        choice = response.choices[0]
+        content, finish = choice.message.content or "", choice.finish_reason
+    except (AttributeError, IndexError, TypeError):
+        return "the provider's answer holds no message"
+    if not isinstance(content, str):
+        return "the provider's answer holds no text"
+    if len(content) > LONGEST:
+        return f"the provider's answer is longer than {LONGEST:,} characters"
+    # A lone surrogate is valid JSON and no valid text.
+    return {"content": content.encode("utf-8", "replace").decode(), "finish": finish}
 
 
 def _fault(reply: Reply, request: Request) -> str | None:

@@ -18,8 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
@@ -29,6 +27,7 @@ import tenacity
 from pydantic import BaseModel, ValidationError
 
 import sparkctl
+from sparkctl.backends.limits import retry_after
 from sparkctl.backends.public_http import Answer, PublicHttp, Unreachable
 from sparkctl.errors import SparkError
 from sparkctl.tools.observation import Observation, ToolFailed
@@ -321,21 +320,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _busy(reason: str, answer: Answer) -> Busy:
-    return Busy(reason, _retry_after(answer.headers.get("retry-after")))
-
-
-def _retry_after(told: str | None) -> float | None:
-    """Seconds, from seconds or an HTTP date; None where nothing readable is told."""
-    if told is None:
-        return None
-    if told.strip().isdecimal():
-        return float(told)
-    try:
-        then = parsedate_to_datetime(told)
-    except (ValueError, OverflowError):
-        return None
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+    return Busy(reason, retry_after(answer.headers.get("retry-after")))
 
 
 def _parsed(form: type[Format], answer: Answer) -> Format:

@@ -32,10 +32,14 @@ def device_of(wanted: str, section: str = "synth") -> str:
 
 
 def open_tokenizer(policy: str) -> Any:
-    """The policy's tokenizer."""
+    """The policy's tokenizer, whose `decode` leaves out no space that was written, whatever its folder says."""
     from transformers import AutoTokenizer
 
-    return _guarded(policy, lambda source: AutoTokenizer.from_pretrained(source, trust_remote_code=trust.said()))
+    def load(source: str) -> Any:
+        told = {"clean_up_tokenization_spaces": False, "trust_remote_code": trust.said()}
+        return AutoTokenizer.from_pretrained(source, **told)
+
+    return _guarded(policy, load)
 
 
 def open_config(policy: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.backends import calls, models
-from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn
 from sparkctl.engines import Served
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
@@ -129,15 +129,10 @@ class _Asking:
             raise SparkError(
                 f"synth.litellm: the server at {self.engine.options.api_base} gives no token ids; serve the policy with vLLM"
             )
-        scores = list(choice.logprobs.token_logprobs)
-        if choice.finish_reason == "stop" and not (sampled and sampled[-1] in self.engine.ends):
-            kept = kept_before(self.engine.tokenizer, sampled, stop)
-            sampled, scores = sampled[:kept], scores[:kept]
         first = len(before) - len(forced)
         led = [before[first + n][str(token)]["logprob"] for n, token in enumerate(forced)]
-        return completion(
-            self.engine.tokenizer, self.engine.ends, forced, forced + sampled, led + scores, choice.finish_reason
-        )
+        ids, logprobs = forced + list(sampled), led + list(choice.logprobs.token_logprobs)
+        return completion(self.engine.tokenizer, self.engine.ends, stop, forced, ids, logprobs, choice.finish_reason)
 
     def _failure(self, fault: Exception) -> str:
         kind, options = type(fault).__name__, self.engine.options

@@ -15,7 +15,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn
 from sparkctl.errors import SparkError
 from sparkctl.ports import Reply, Request
 
@@ -25,6 +25,9 @@ _PADDING = 1.25
 """A prompt joins a batch whose shortest it exceeds by no more than this factor (and a few tokens): padding costs time."""
 _DROP_SHARE = 0.3
 """Finished sequences leave the batch once they are this share of it."""
+
+_NO_CHARACTER = "\ufffd"
+"""What bytes that are no character decode to, such as one of the tokens that a character is spread over."""
 
 
 class _RoomyLayer(DynamicLayer):
@@ -129,8 +132,8 @@ class TransformersEngine:
         """One reply per request, in order: `completions`, each `{text, ids, logprobs, finish}`.
 
         `ids` and `logprobs` (natural log, temperature 1) cover the forced part, the sampled part and the end of turn;
-        `text` is the sampled part without stop string or end of turn. A prompt too long for the model is an error.
-        `adapter`: a LoRA folder over the model.
+        `text` is the sampled part without stop string or end of turn; see `completion`. A prompt too long for the model is
+        an error. `adapter`: a LoRA folder over the model.
         """
         self._lay(adapter)
         prompts = [self._encode(request) for request in requests]
@@ -238,26 +241,26 @@ class TransformersEngine:
             sequence.finish = "length"
 
     def _stopped(self, sequence: _Sequence) -> bool:
-        """Whether a stop string has been written; it is cut off, with every token that reaches into it."""
-        if not any(self._writes(sequence.ids[-1], stop[-1]) for stop in sequence.stop):
+        """Whether a stop string has been written; `completion` cuts it off."""
+        if not any(self._may_end(sequence.ids[-1], stop) for stop in sequence.stop):
             return False
-        kept = kept_before(self.tokenizer, sequence.ids[len(sequence.forced) :], sequence.stop)
-        if kept is None:
-            return False
-        del sequence.ids[len(sequence.forced) + kept :], sequence.logprobs[len(sequence.forced) + kept :]
-        return True
+        text = self.tokenizer.decode(sequence.ids[len(sequence.forced) :])
+        return any(stop in text for stop in sequence.stop)
 
-    def _writes(self, token: int, character: str) -> bool:
-        """Whether a token holds this character: only then can it have ended a stop string."""
-        if (token, character) not in self._holds:
-            self._holds[token, character] = character in self.tokenizer.decode([token])
-        return self._holds[token, character]
+    def _may_end(self, token: int, stop: str) -> bool:
+        """Whether a token holds the stop string's last character, or bytes that may be part of it: else it has not ended
+        it. Twice, since some tokenizers leave out a space at the very beginning."""
+        if (token, stop[-1]) not in self._holds:
+            text = self.tokenizer.decode([token, token])
+            self._holds[token, stop[-1]] = stop[-1] in text or _NO_CHARACTER in text
+        return self._holds[token, stop[-1]]
 
     def _reply(self, prompt: _Prompt) -> Reply:
         return Reply(body(prompt.ids, [self._completion(s) for s in prompt.sequences]))
 
     def _completion(self, sequence: _Sequence) -> dict[str, Any]:
-        return completion(self.tokenizer, self.eos, sequence.forced, sequence.ids, sequence.logprobs, sequence.finish)
+        s = sequence
+        return completion(self.tokenizer, self.eos, s.stop, s.forced, s.ids, s.logprobs, s.finish)
 
 
 def _drawn(logits: torch.Tensor, sequences: Sequence[_Sequence]) -> torch.Tensor:

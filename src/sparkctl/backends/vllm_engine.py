@@ -10,7 +10,7 @@ from typing import Any
 
 from sparkctl import trust
 from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn, kept_before
+from sparkctl.backends.completions import Prompt, body, completion, encoded, ends_of_turn
 from sparkctl.engines import Vllm
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
@@ -94,11 +94,7 @@ class VllmEngine:
     def _completion(self, forced: list[int], stop: Sequence[str], output: Any) -> dict[str, Any]:
         ids = list(output.token_ids)
         logprobs = [place[token].logprob for token, place in zip(ids, output.logprobs, strict=True)]
-        if output.finish_reason == "stop" and ids[-1] not in self.ends:
-            kept = kept_before(self.tokenizer, ids[len(forced) :], stop)
-            end = len(ids) if kept is None else len(forced) + kept
-            ids, logprobs = ids[:end], logprobs[:end]
-        return completion(self.tokenizer, self.ends, forced, ids, logprobs, output.finish_reason)
+        return completion(self.tokenizer, self.ends, stop, forced, ids, logprobs, output.finish_reason)
 
     def _opened(self, adapter: Path | None) -> Any:
         """The model, opened anew where it cannot take the adapter."""

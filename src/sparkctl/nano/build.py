@@ -111,7 +111,7 @@ def example(words: "PreTrainedTokenizerFast", rollout: Rollout) -> Example:
     """Ids as inference sees them. Learnt is what the policy writes: its turns up to their end, less masked tool names."""
     ids = encode_chat(words, messages(rollout.state, ""))[:-1]  # without the opening of a further turn
     opening, end = words.convert_tokens_to_ids(tokenizer.ASSISTANT), words.eos_token_id
-    action = action_prefix(words)[0]
+    action = action_prefix(words, (), "")[0]
     labels, inside, masked = [], False, iter(rollout.masked)
     for place, token in enumerate(ids):
         hidden = inside and ids[place - 1] == action and next(masked)

@@ -1,6 +1,7 @@
 """The credit table in a few figures: how much of what was judged will teach anything, and why the rest will not."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -8,8 +9,10 @@ import pyarrow as pa
 _TERMS = ("quality", "rarity", "correctness", "reward", "advantage")
 
 
-def audit(credit: pa.Table) -> dict[str, Any]:
-    """Figures of a credit table, for programs; `signal` is the share of its actions with an advantage other than 0."""
+def audit(credit: pa.Table, spreads: Mapping[str, float], least: float) -> dict[str, Any]:
+    """Figures of a credit table, for programs; `signal` is the share of its actions with an advantage other than 0.
+    `spreads`: how much each term of the reward differs among the trained actions, after its baseline; one that differs by
+    less than `least` is not acting."""
     rows = credit.to_pylist()
     kept = [row for row in rows if row["dropped_because"] is None]
     with_signal = sum(1 for row in kept if row["advantage"])
@@ -19,6 +22,8 @@ def audit(credit: pa.Table) -> dict[str, Any]:
         "signal": with_signal / len(rows) if rows else 0.0,
         "trained_tokens": sum(row["trained_tokens"] for row in kept),
         "sums": {name: _total(kept, name) for name in _TERMS},
+        "spreads": dict(spreads),
+        "not_acting": [term for term, spread in spreads.items() if spread < least],
         "by_action": _by_action(kept),
         "dropped": dict(Counter(row["dropped_because"] for row in rows if row["dropped_because"]).most_common()),
     }

@@ -6,7 +6,7 @@ from typing import Any
 from sparkctl.episode import ACTIONS
 from sparkctl.report.material import Material
 
-RIGHT, WRONG, UNANSWERED, UNDER_WAY = "right", "wrong", "no answer", "not finished"
+RIGHT, WRONG, UNANSWERED, FAILED, UNDER_WAY = "right", "wrong", "no answer", "a call failed", "not finished"
 
 
 def rollouts(run: Material) -> list[dict[str, Any]]:
@@ -85,5 +85,5 @@ def _candidate(row: dict[str, Any], judged: list[dict[str, Any]]) -> dict[str, A
 def _note_outcome(rollout: dict[str, Any], step: dict[str, Any]) -> None:
     if step.get("done"):
         rollout["answer"] = step["final_answer_parsed"]
-        answered = WRONG if rollout["answer"] else UNANSWERED
-        rollout["outcome"] = RIGHT if step["is_correct"] else answered
+        ends = {True: RIGHT, False: WRONG if rollout["answer"] else UNANSWERED, None: FAILED}
+        rollout["outcome"] = ends[step["is_correct"]]

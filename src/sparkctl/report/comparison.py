@@ -2,6 +2,7 @@
 
 All differences are b less a. Accuracy is judged by McNemar's exact test over questions, per category after Holm's
 correction; where a question has several samples, the same sign test says which policy did better on it on average.
+Questions that a failed call left without any answer under one of the two are in no pair, nor in the entropies.
 Intervals of accuracy are each for itself (`statistics.paired_difference`), not corrected for the number of categories.
 Entropy, for which there is no such test, is judged by whether its bootstrap interval leaves out 0.
 """
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparkctl.errors import SparkError
 from sparkctl.report.entropy import entropy_difference, miller_madow_bits, tool_counts
+from sparkctl.report.finished import finished
 from sparkctl.report.statistics import (
     LEVEL,
     RESAMPLES,
@@ -70,6 +72,8 @@ class Comparison:
     b: str
     accuracy: Accuracy
     categories: dict[str, Accuracy]
+    left_out: int
+    """Questions without a pair, since failed calls ended every answer to them under one of the two."""
     tool_entropy_bits: Entropy
     discordance: float
     """Mean square of a question's difference; with one sample each, the share answered differently."""
@@ -105,9 +109,13 @@ class _Side:
     ids: NDArray[np.int64]
     categories: NDArray[np.str_]
     right: NDArray[np.float64]
-    """(questions,): share of a question's samples that are right."""
+    """(questions,): share of a question's samples that are right; NaN where failed calls ended them all."""
     tools: NDArray[np.int64]
     """(questions, actions)"""
+
+    def of(self, rows: NDArray[np.bool_]) -> "_Side":
+        """Some of the questions."""
+        return _Side(self.ids[rows], self.categories[rows], self.right[rows], self.tools[rows])
 
 
 def compare(
@@ -126,6 +134,12 @@ def compare(
         raise SparkError(f"{names[0]} and {names[1]} were asked different questions; evaluate both on one set")
     one, two = _side(a, names[0]), _side(b, names[1])
     _check_same(one, two, names)
+    paired = ~np.isnan(one.right) & ~np.isnan(two.right)
+    if not paired.any():
+        raise SparkError(
+            f"{names[0]} and {names[1]}: failed calls left no question answered under both; evaluate them again"
+        )
+    one, two = one.of(paired), two.of(paired)
     overall = _accuracy(one, two, np.ones(len(one.ids), bool))
     tested = {str(c): _accuracy(one, two, one.categories == c) for c in np.unique(one.categories)}
     corrected = holm({c: found.p for c, found in tested.items()})
@@ -135,9 +149,10 @@ def compare(
         b=names[1],
         accuracy=overall,
         categories={c: replace(f, p_holm=corrected[c], evidence=corrected[c] < LEVEL) for c, f in tested.items()},
+        left_out=int((~paired).sum()),
         tool_entropy_bits=_entropy(one, two, resamples, seed),
         discordance=discordance,
-        averaged=len(a) > len(one.ids) or len(b) > len(two.ids),
+        averaged=max(len(a), len(b)) > len(paired),
         questions_for_one_point=questions_needed(discordance),
         resamples=resamples,
         seed=seed,
@@ -150,11 +165,14 @@ def _side(answers: pa.Table, name: str) -> _Side:
         raise SparkError(
             f"{name}: holds answers of {len(policies)} policies: {', '.join(policies)}; keep one in a file"
         )
-    answers = answers.sort_by("question_id")
-    ids, first, row = np.unique(answers["question_id"].to_numpy(), return_index=True, return_inverse=True)
-    right = np.bincount(row, answers["is_correct"].to_pylist()) / np.bincount(row)
+    ids, first = np.unique(answers["question_id"].to_numpy(), return_index=True)
     categories = np.array(answers["category"].to_pylist())[first]
-    return _Side(ids, categories, right, tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist()))
+    answers = finished(answers)
+    row = np.searchsorted(ids, answers["question_id"].to_numpy())
+    asked, hits = (np.bincount(row, by, len(ids)) for by in (None, np.array(answers["is_correct"].to_pylist(), float)))
+    right = np.divide(hits, asked, out=np.full(len(ids), np.nan), where=asked > 0)
+    tools = tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist(), ids.tolist())
+    return _Side(ids, categories, right, tools)
 
 
 def _check_same(one: _Side, two: _Side, names: tuple[str, str]) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sparkctl.report.entropy import plug_in_bits, tool_counts
+from sparkctl.report.finished import finished
 from sparkctl.report.statistics import RESAMPLES, SEED, Estimate
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,7 @@ class Counts:
     correct: Floats
     """(question): answers that are right."""
     asked: Floats
-    """(question): answers, more than one where eval.samples is."""
+    """(question): answers, more than one where eval.samples is, fewer where failed calls ended some."""
     tools: Floats
     """(question, type, action): how often each action was taken."""
 
@@ -53,13 +54,14 @@ class Sums:
 
 def counted(answers: pa.Table, type_of: Mapping[int, str], types: Sequence[str]) -> Counts:
     """An answers table of one policy, counted. `type_of`: question id -> type; `types`: all types, in the order to use."""
-    answers = answers.sort_by("question_id")
-    questions = answers["question_id"].to_pylist()
-    ids, row = np.unique(questions, return_inverse=True)
+    ids = np.unique(answers["question_id"].to_numpy())  # all: other policies may have finished other questions
+    answers = finished(answers)
+    row = np.searchsorted(ids, answers["question_id"].to_numpy())
     kind = np.eye(len(types))[[types.index(type_of[question]) for question in ids.tolist()]]
-    actions = tool_counts(answers["tools"].to_pylist(), questions)
-    correct = np.bincount(row, weights=answers["is_correct"].to_numpy()).astype(float)
-    return Counts(correct, np.bincount(row).astype(float), kind[:, :, None] * actions[:, None, :])
+    actions = tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist(), ids.tolist())
+    right = np.array(answers["is_correct"].to_pylist(), dtype=float)
+    correct, asked = (np.bincount(row, by, len(ids)).astype(float) for by in (right, None))
+    return Counts(correct, asked, kind[:, :, None] * actions[:, None, :])
 
 
 def draws(sizes: Sequence[int], resamples: int = RESAMPLES, seed: int = SEED) -> list[Floats]:

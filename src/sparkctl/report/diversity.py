@@ -6,7 +6,7 @@ of Chao and Shen is the less biased one: it makes up for actions not seen by how
 two samples it is still too low where many actions are in use, and the mutual information too high by as much. The
 shares of pairs that differ have no such bias; they are the figures to go by.
 
-A call is that of a tool: `cot` calls nothing.
+A call is that of a tool: `cot` calls nothing. Answers that a failed call of the policy ended are in no figure.
 """
 
 import math
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from sparkctl.episode import ACTIONS, CATEGORIES, COT
 from sparkctl.report.entropy import about, chao_shen_bits, entropy, miller_madow_bits, plug_in_bits, tool_counts
+from sparkctl.report.finished import finished
 from sparkctl.report.passing import passing
 from sparkctl.report.statistics import (
     RESAMPLES,
@@ -47,7 +48,7 @@ def entropies(answers: pa.Table) -> list[Row]:
 
     `effective_tools` is 2^entropy: as many tools, used equally often, would have that entropy.
     """
-    return [row for of, group, part in _groups(answers) if (row := _entropy_row(of, group, part)) is not None]
+    return [row for of, group, part in _groups(finished(answers)) if (row := _entropy_row(of, group, part)) is not None]
 
 
 def _groups(answers: pa.Table) -> Iterator[tuple[str, str, tuple[list[Any], list[Any]]]]:
@@ -90,6 +91,7 @@ def measures(answers: pa.Table) -> dict[str, Estimate | None]:
     Per question means per question and sample. Tokens are those sampled, prompt tokens
     those of every turn's prompt, as a model without a prefix cache reads them.
     """
+    samples, answers = passing(answers), finished(answers)
     taken = answers["tools"].to_pylist()
     calls = [sum(tool != COT for tool in tools) for tools in taken]
     distinct = [len({*tools} - {COT}) for tools in taken]
@@ -113,7 +115,7 @@ def measures(answers: pa.Table) -> dict[str, Estimate | None]:
         name: None if top is None else ratio(np.bincount(row, top), np.bincount(row, bottom))
         for name, (top, bottom) in pairs.items()
     }
-    return found | _failures(answers, row, calls) | within_questions(answers) | passing(answers)
+    return found | _failures(answers, row, calls) | within_questions(answers) | samples
 
 
 def _failures(answers: pa.Table, row: Array, calls: Sequence[int]) -> dict[str, Estimate | None]:
@@ -164,6 +166,7 @@ def by_tool(answers: pa.Table) -> list[Row]:
 
     That is association, not effect: a policy takes a tool on certain questions, which may be harder or easier.
     """
+    answers = finished(answers)
     taken, right = answers["tools"].to_pylist(), np.array(answers["is_correct"].to_pylist(), dtype=bool)
     row = np.unique(answers["question_id"].to_numpy(), return_inverse=True)[1]
     choices = sum(map(len, taken))

@@ -19,9 +19,12 @@ from sparkctl.report.statistics import RESAMPLES, SEED, Array, Estimate, percent
 MOST_BITS = float(np.log2(len(ACTIONS)))
 
 
-def tool_counts(tools: Sequence[Sequence[str]], questions: Sequence[int]) -> NDArray[np.int64]:
-    """(question, action): how often each action was taken on each question."""
-    row = {question: i for i, question in enumerate(dict.fromkeys(questions))}
+def tool_counts(
+    tools: Sequence[Sequence[str]], questions: Sequence[int], ids: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """(question, action): how often each action was taken on each question, in the order of `ids`; without these in that
+    of the questions."""
+    row = {question: i for i, question in enumerate(dict.fromkeys(questions if ids is None else ids))}
     counts = np.zeros((len(row), len(ACTIONS)), np.int64)
     for question, taken in zip(questions, tools, strict=True):
         for action in taken:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sparkctl.errors import SparkError
 from sparkctl.report.comparison import Comparison, compare
+from sparkctl.report.finished import is_finished
 from sparkctl.report.summary import Summary, summarise
 
 BASE = "base"
@@ -65,9 +66,10 @@ class Material:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """Policy -> summary of its answers."""
+        """Policy -> summary of its answers; without policies of which failed calls ended all answers."""
         answers = self.parts("answers")
-        return {name: summarise(answers[name]) for name in self.policies if name in answers}
+        counting = [name for name in self.policies if name in answers and is_finished(answers[name]).any()]
+        return {name: summarise(answers[name]) for name in counting}
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:

@@ -19,6 +19,7 @@ from sparkctl.report import charts
 from sparkctl.report.comparison import Comparison
 from sparkctl.report.diversity import as_row, by_tool, entropies, measures
 from sparkctl.report.entropy import tool_counts
+from sparkctl.report.finished import finished
 from sparkctl.report.material import Material
 from sparkctl.report.statistics import (
     RESAMPLES,
@@ -116,6 +117,7 @@ def headline(run: Material) -> Panel | None:
             "policy": name,
             **s.shown(),
             "macro average, %": percent(s.accuracy_macro),
+            "calls failed": str(s.errors),
             "against base": _words(run.comparisons.get(name)),
         }
         for name, s in run.summaries.items()
@@ -144,7 +146,7 @@ def headline(run: Material) -> Panel | None:
         "has several samples with their effective number; the macro average, in which every category weighs the same, has "
         "Wilson's too. Entropy is corrected for small samples after Miller and Madow; "
         f"bootstrap, {_DRAWN}. {scored(run.summaries)} No answer: none was given, or none that can be "
-        "read. n: answers. Differences are paired by "
+        "read. Calls failed: answers that a failed call of the policy ended, in no figure. n: all others. Differences are paired by "
         "question; their intervals are those of Bonett & Price for accuracy and the bootstrap's for entropy."
     )
     return Panel("headline", "Policies compared", explains, _table(rows), draw, shown)
@@ -175,7 +177,7 @@ def categories(run: Material) -> Panel | None:
 def _category_rows(run: Material, policy: str) -> Iterator[Row]:
     summary, found = run.summaries[policy], run.comparisons.get(policy)
     for category, right in summary.accuracy_by_category.items():
-        tested = found.categories[category] if found else None
+        tested = found.categories.get(category) if found else None
         yield {
             "policy": policy,
             "category": category,
@@ -210,7 +212,7 @@ def tool_mix(run: Material) -> Panel | None:
 
 
 def _mix_rows(run: Material, policy: str) -> Iterator[Row]:
-    answers = run.parts("answers")[policy]
+    answers = finished(run.parts("answers")[policy])
     counts = tool_counts(answers["tools"].to_pylist(), answers["question_id"].to_pylist())
     yield from ({"policy": policy, **row} for row in _share_rows(counts))
 
@@ -242,7 +244,7 @@ def tool_mix_by_step(run: Material) -> Panel | None:
 
 
 def _step_rows(run: Material, policy: str) -> Iterator[Row]:
-    answers = run.parts("answers")[policy]
+    answers = finished(run.parts("answers")[policy])
     taken, questions = answers["tools"].to_pylist(), answers["question_id"].to_pylist()
     for step in range(max(map(len, taken), default=0)):
         counts = tool_counts([tools[step : step + 1] for tools in taken], questions)
@@ -471,7 +473,10 @@ def rounds(run: Material) -> Panel | None:
     rows = [row for step in run.parts("candidates") if (row := _round(run, step))]
     if not rows:
         return None
-    explains = "One round is one step of all rollouts that go on. Not judged: failed calls, never counted as 0."
+    explains = (
+        "One round is one step of all rollouts that go on. Not judged: failed calls, never counted as 0. Lost: of those that "
+        "ended, by failed calls of the policy or the judge, neither right nor wrong."
+    )
     return Panel("rounds", "Rounds of the rollouts", explains, _table(rows))
 
 
@@ -489,7 +494,8 @@ def _round(run: Material, part: str) -> Row:
         "mean_score_taken": _mean([r for r in taken if r["chosen_score"] is not None], "chosen_score"),
         "none_viable": sum(not row["viable"] for row in taken) if steps else None,
         "ended": sum(row["done"] for row in taken) if steps else None,
-        "right": sum(bool(row["is_correct"]) for row in taken) if steps else None,
+        "right": sum(row["is_correct"] is True for row in taken) if steps else None,
+        "lost": sum(row["done"] and row["is_correct"] is None for row in taken) if steps else None,
     }
 
 
@@ -527,14 +533,15 @@ def judged_outcomes(run: Material) -> Panel | None:
 
 
 def _ended(run: Material) -> list[tuple[list[float], bool]]:
-    """Of each rollout that ended: the scores of its actions in order, without those not judged; whether it is right."""
+    """Of each rollout that ended, but not by an outage: the scores of its actions in order, without those not judged;
+    whether it is right."""
     scores: dict[str, list[float]] = defaultdict(list)
     right: dict[str, bool] = {}
     for row in sorted(run.joined("steps"), key=lambda row: row["step_idx"]):
         if row["chosen_score"] is not None:
             scores[row["rollout_id"]].append(row["chosen_score"])
-        if row["done"]:
-            right[row["rollout_id"]] = bool(row["is_correct"])
+        if row["done"] and row["is_correct"] is not None:
+            right[row["rollout_id"]] = row["is_correct"]
     return [(scores[rollout], correct) for rollout, correct in right.items()]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sparkctl.selection import Viable, is_viable
+
 State = tuple[str, int]
 """(rollout_id, step_idx)"""
 Scores = Mapping[State, Mapping[str, float | None]]
@@ -30,17 +32,19 @@ class Reliability:
     viable_set_changed: float | None
     """Share of the states of which that holds for at least one candidate."""
     threshold: float
+    viable: Viable
+    """Whether the threshold itself is viable."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return asdict(self)
 
 
-def reliability(first: Scores, second: Scores, threshold: float) -> Reliability:
-    """Compare two passes over the same states; a candidate is viable from `threshold` on."""
+def reliability(first: Scores, second: Scores, threshold: float, viable: Viable = "at_least") -> Reliability:
+    """Compare two passes over the same states; a candidate is viable as in `selection`."""
     pairs = [(state, a, second[state].get(tool)) for state, scores in first.items() for tool, a in scores.items()]
     both = [(state, a, b) for state, a, b in pairs if a is not None and b is not None]
-    crossed = [state for state, a, b in both if (a >= threshold) != (b >= threshold)]
+    crossed = [state for state, a, b in both if len({is_viable(score, threshold, viable) for score in (a, b)}) > 1]
     n, states = len(both), len({state for state, _, _ in both})
     return Reliability(
         states=len(first),
@@ -52,6 +56,7 @@ def reliability(first: Scores, second: Scores, threshold: float) -> Reliability:
         crossed=len(crossed) / n if n else None,
         viable_set_changed=len(set(crossed)) / states if n else None,
         threshold=threshold,
+        viable=viable,
     )
 
 

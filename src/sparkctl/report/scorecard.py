@@ -1,6 +1,7 @@
 """What a file of scored outputs amounts to: accuracy with 95 % intervals, in all and per category.
 
 Several outputs of a question are no further questions: intervals are Wilson's for the effective number of outputs.
+Outputs that are missing because a call failed (`is_correct` is null) are counted apart, and in no other figure.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sparkctl.errors import SparkError
 from sparkctl.report.statistics import Array, Estimate, Interval, macro_average, proportion
 from sparkctl.report.summary import right_and_asked
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many of `n` outputs are right, and of how many no answer could be read."""
+    """How many of `n` outputs that count are right, and of how many no answer could be read."""
 
     n: int
     questions: int
@@ -36,12 +38,15 @@ class Scorecard:
     """Empty where the file has no categories."""
     macro: Estimate | None
     """Mean of the categories' accuracies; None without categories. (The micro average is `overall.accuracy`.)"""
+    errors: int
+    """Outputs that failed calls left out."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         overall, macro = vars(self.overall), self.macro
         return {
             **{name: overall[name] for name in ("n", "questions", "extraction_failed", "guessed_right")},
+            "errors": self.errors,
             "micro": overall["accuracy"],
             "micro_ci": overall["accuracy_ci"],
             "macro": macro and macro.value,
@@ -51,11 +56,16 @@ class Scorecard:
 
 
 def scorecard(scored: pa.Table) -> Scorecard:
-    """The scorecard of a table with `question_id`, `answer_read`, `is_correct` and, maybe, `category`."""
+    """The scorecard of a table with `question_id`, `answer_read`, `is_correct` and, maybe, `category`; a SparkError where
+    every call failed."""
+    given, scored = len(scored), scored.filter(pc.is_valid(scored["is_correct"]))
+    if not len(scored):
+        raise SparkError(f"column 'error': each of {given} calls failed; there is nothing to score")
     names = sorted(pc.unique(scored["category"]).to_pylist()) if "category" in scored.column_names else []
     parts = {name: scored.filter(pc.equal(scored["category"], name)) for name in names}
     macro = macro_average([_counts(part) for part in parts.values()]) if parts else None
-    return Scorecard(_share(scored), {name: _share(part) for name, part in parts.items()}, macro)
+    shares = {name: _share(part) for name, part in parts.items()}
+    return Scorecard(_share(scored), shares, macro, given - len(scored))
 
 
 def _counts(scored: pa.Table) -> tuple[Array, Array]:

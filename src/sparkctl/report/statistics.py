@@ -99,7 +99,11 @@ def effective_n(right: NDArray[Any], asked: NDArray[Any]) -> float:
 
     p (1 - p) over the variance of p that treats questions, not answers, as drawn (Kish's effective sample size; the
     linearised variance of a ratio). At least the questions, at most the answers: with one answer each it is their
-    number, and Wilson's interval is the usual one.
+    number, and Wilson's interval is the usual one. Held at the answers though the quotient may exceed them: samples of
+    a question are independent given it, so that beyond is chance (simulated with 20 to 200 questions of 2 or 5 alike
+    answers: 95 to 97 % of the intervals hold the true share as it is, 94 to 96 % without); and where questions happen to
+    agree, the variance is next to nothing and the interval would have no width. What is truly more regular than
+    independent, such as a tool called once on every question, gets an interval that is too wide.
     """
     questions, answers = float(np.count_nonzero(asked)), float(asked.sum())
     p = float(right.sum()) / answers
@@ -141,6 +145,32 @@ def paired_difference(change: Array) -> Estimate:
     middle = float(change.sum()) / n
     half = NormalDist().inv_cdf(0.975) * math.sqrt(((float((change**2).sum()) + 2) / n - middle**2) / n)
     return Estimate(float(change.mean()), max(-1.0, middle - half), min(1.0, middle + half))
+
+
+def difference_over_seeds(changes: Sequence[Array]) -> Estimate:
+    """Mean of paired differences (questions,) over replications, one array each: questions are the units, seeds the
+    clusters. Seeds weigh the same.
+
+    The variance is the larger of two: what the questions explain (`paired_difference` of each seed), and what the seeds'
+    means show by differing. That is the random-effects estimate of DerSimonian & Laird (1986) for seeds of one size: a
+    variance between trainings is added where the seeds differ more than their questions explain. From few seeds it is
+    known poorly: look at them one by one too.
+    """
+    each = [paired_difference(change) for change in changes]
+    z, k = NormalDist().inv_cdf(0.975), len(each)
+    within = sum(((e.high - e.low) / (2 * z)) ** 2 for e in each) / k
+    means = np.array([e.value for e in each])
+    between = float(means.var(ddof=1)) if k > 1 else 0.0
+    value, half = float(means.mean()), z * math.sqrt(max(within, between) / k)
+    return Estimate(value, max(-1.0, value - half), min(1.0, value + half))
+
+
+def not_worse(found: Estimate, margin: float) -> str:
+    """Whether a difference is no loss of more than `margin` (a test of non-inferiority, one-sided at 2.5 %): "holds" if
+    the whole 95 % interval is above -margin, "does not hold" if all of it is below, else "not shown"."""
+    if found.low > -margin:
+        return "holds"
+    return "does not hold" if found.high < -margin else "not shown"
 
 
 def questions_needed(discordance: float, difference: float = POINT) -> int | None:

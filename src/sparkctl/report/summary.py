@@ -1,7 +1,7 @@
 """Summary statistics of answers: accuracy, and how diverse the choice of tools is, with 95 % intervals.
 
 The entropy of tool choice is over the whole evaluation (`entropy.py`). The interval of accuracy is Wilson's, for an
-effective number of answers where there are several to a question.
+effective number of answers where there are several to a question. All is of the answers that no failed call ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from sparkctl.episode import ACTIONS, parse_turn, read_answer
+from sparkctl.errors import SparkError
 from sparkctl.report.entropy import entropy, tool_counts
+from sparkctl.report.finished import finished
 from sparkctl.report.statistics import Array, Estimate, macro_average, proportion
 
 
@@ -21,6 +23,7 @@ class Summary:
     """One policy's evaluation."""
 
     n: int
+    """Answers that count: those that were not given too, but not those that a failed call ended."""
     scoring: str
     """How answers were read: strict, or official (see `reading`)."""
     accuracy: Estimate
@@ -30,11 +33,12 @@ class Summary:
     tool_entropy_bits: Estimate | None
     """None where no action was chosen."""
     extraction_failed: int
-    """Answers that were not given or could not be read, failed calls included; they count as wrong, but for a guess of
-    official scoring that hit."""
+    """Answers that were not given or could not be read; they count as wrong, but for a guess of official scoring that
+    hit."""
     named_no_option: int
     """Of these, those that the policy committed to, but that name no option."""
     errors: int
+    """Answers that a failed call of the policy ended: in none of the other figures."""
     failed_calls: int
     unreadable_turns: int | None
     """None for tables that do not count them by themselves."""
@@ -80,7 +84,10 @@ def percent(share: Estimate, digits: int = 1) -> str:
 
 
 def summarise(answers: pa.Table) -> Summary:
-    """The summary of an answers table of one policy."""
+    """The summary of an answers table of one policy; a SparkError where failed calls ended all of them."""
+    given, answers = len(answers), finished(answers)
+    if not len(answers):
+        raise SparkError(f"answers: a failed call ended each of {given}; `sparkctl eval --retry-failed` asks again")
     correct = np.array(answers["is_correct"].to_pylist(), dtype=bool)
     questions = answers["question_id"].to_numpy()
     counts = tool_counts(answers["tools"].to_pylist(), questions.tolist())
@@ -96,7 +103,7 @@ def summarise(answers: pa.Table) -> Summary:
         tool_entropy_bits=entropy(counts),
         extraction_failed=sum(map(_unread, rows)),
         named_no_option=sum(map(_names_no_option, rows)),
-        errors=len(answers) - answers["error"].null_count,
+        errors=given - len(answers),
         failed_calls=sum(answers["failed_calls"].to_pylist()),
         unreadable_turns=None if unreadable.null_count else sum(unreadable.to_pylist()),
         steps_per_question=float(np.mean(answers["steps"].to_pylist())),

@@ -52,6 +52,10 @@ def headline(console: Console, summaries: Mapping[str, Summary]) -> None:
     console.print(table)
     if any(s.scoring == "official" for s in summaries.values()):
         console.print(verdict.scored(summaries), highlight=False)
+    lost = [f"{s.errors} of {s.n + s.errors} of {name}" for name, s in summaries.items() if s.errors]
+    if lost:
+        told = f"Ended by a failed call of the policy, neither right nor wrong, in no figure: {', '.join(lost)}."
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def verdicts(console: Console, run: Material) -> None:
@@ -91,7 +95,9 @@ def tool_mix(console: Console, summaries: Mapping[str, Summary]) -> None:
 
 def categories(console: Console, summaries: Mapping[str, Summary]) -> None:
     """Accuracy per category and policy, and the averages."""
-    counts = {name: n for s in summaries.values() for name, n in s.n_by_category.items()}
+    names = {name for s in summaries.values() for name in s.n_by_category}
+    # Where calls failed the policies differ in it.
+    counts = {name: max(s.n_by_category.get(name, 0) for s in summaries.values()) for name in names}
     rows = {name: [s.accuracy_by_category.get(name) for s in summaries.values()] for name in sorted(counts)}
     rows |= {
         "micro average": [s.accuracy for s in summaries.values()],
@@ -141,6 +147,9 @@ def audits(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
         )
         console.print(f"  with an advantage other than 0: {figures['signal'] * 100:.1f} %")
         console.print(f"  sums: {said or 'nothing is trained'}")
+        for term, spread in figures["spreads"].items():
+            idle = " (not acting)" if term in figures["not_acting"] else ""
+            console.print(f"  spread of {term} after its baseline: {spread:.3f}{idle}")
         for reason, count in figures["dropped"].items():
             console.print(f"  dropped: {count} {reason}", markup=False)
         table = Table("action", Column("trained", justify="right"), Column("mean advantage", justify="right"))
@@ -200,6 +209,8 @@ def scores(console: Console, card: Scorecard, mode: str) -> None:
     failed, guessed = card.overall.extraction_failed, card.overall.guessed_right
     told = f", of which a random guess got {guessed} right" if mode == "official" else "; they count as wrong"
     console.print(f"extraction_failed: {failed} of {card.overall.n}{told}.", soft_wrap=True)
+    if card.errors:
+        console.print(f"errors: {card.errors} further outputs, whose calls failed; in no figure.", soft_wrap=True)
 
 
 def comparison(console: Console, found: Comparison) -> None:
@@ -226,10 +237,15 @@ def _conclusions(found: Comparison) -> list[str]:
         f"Categories: {_verdict(bool(differing))}{' in ' + ', '.join(differing) if differing else ' in any'}.",
         f"Tool-choice entropy: {_bits(entropy)}",
         f"Flipped: {len(accuracy.only_a)} questions better under a, {len(accuracy.only_b)} better under b (ids in --json).",
+        *([_left_out(found)] if found.left_out else []),
         _size(found),
         f"Intervals of accuracy: Bonett & Price, each for itself; p (Holm) allows for {len(found.categories)} categories. Of "
         f"entropy: bootstrap over questions, {found.resamples:,} resamples, seed {found.seed}.",
     ]
+
+
+def _left_out(found: Comparison) -> str:
+    return f"Left out: {found.left_out} questions that failed calls left without an answer under a or b."
 
 
 def _bits(entropy: Entropy) -> str:
@@ -307,9 +323,15 @@ def agreement(console: Console, found: Reliability) -> None:
     table.add_row("Krippendorff's alpha (interval)", _number(found.alpha, "{:.3f}"))
     table.add_row("mean shift, points (second less first)", _number(found.mean_shift, "{:+.2f}"))
     table.add_row("mean absolute change, points", _number(found.mean_change, "{:.2f}"))
-    table.add_row(f"candidates that cross the threshold {found.threshold:g}", _number(found.crossed, "{:.1%}"))
+    table.add_row(
+        f"candidates that cross the threshold {found.threshold:g} ({_VIABLE[found.viable]})",
+        _number(found.crossed, "{:.1%}"),
+    )
     table.add_row("states whose viable set changes", _number(found.viable_set_changed, "{:.1%}"))
     console.print(table)
+
+
+_VIABLE = {"at_least": "viable itself", "above": "not viable itself"}
 
 
 def _number(value: float | None, form: str) -> str:

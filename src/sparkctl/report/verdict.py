@@ -43,7 +43,9 @@ def no_verdict(run: Material) -> str:
         return f"'{BASE}' has not been evaluated, so there is nothing to compare {', '.join(evaluated)} with."
     if evaluated == [BASE]:
         return f"Only '{BASE}' has been evaluated, so there is nothing to compare it with."
-    return "The policies were not asked the same questions, so they cannot be compared; evaluate them again together."
+    return (
+        "The policies have not answered the same questions, so they cannot be compared; evaluate them again together."
+    )
 
 
 def scored(summaries: Mapping[str, Summary]) -> str:

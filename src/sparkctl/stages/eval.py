@@ -5,8 +5,9 @@ writes  answers: one row per question and sample
 asks    the policy: once per rollout and step; the tools: once per action that is not `cot`
 
 Nothing is forced here: the policy writes thought, action and input freely, and is shown an error for a turn that cannot
-be read. `scoring` says how the answer is read, both times with the functions of `sparkctl score`. `strict`: what the
-policy committed to; what cannot be read is wrong, never guessed. `official`: MMLU-Pro's published patterns on the last
+be read. A failed call of the policy ends the rollout: nothing is known then, and `is_correct` is null; no answer by the
+last step is wrong. `scoring` says how the answer is read, both times with the functions of `sparkctl score`. `strict`:
+what the policy committed to; what cannot be read is wrong, never guessed. `official`: MMLU-Pro's published patterns on the last
 turn, and where they find nothing its random guess.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from sparkctl import rollouts, tables
+from sparkctl import outages, rollouts, tables
 from sparkctl.adapters import check_base, check_questions
 from sparkctl.engines import Asked
 from sparkctl.episode import (
@@ -127,7 +128,15 @@ def run(inputs: Inputs, settings: Eval, context: Context) -> Outputs:
         going = [r for r in runs if not r.over]
         replies = policy([_request(r, step, system, settings) for r in going])
         _execute([(r, t) for r, reply in zip(going, replies, strict=True) if (t := _take(r, reply))], context)
+    _settle(runs, settings, context)
     return {"answers": tables.from_rows("answers", [_row(r, settings) for r in runs])}
+
+
+def _settle(runs: list[_Run], settings: Eval, context: Context) -> None:
+    errors = [run.error for run in runs if run.error is not None]
+    calls = sum(run.taken for run in runs) + len(errors)
+    then = "what they were to answer is in no figure. `sparkctl eval --retry-failed` asks again"
+    outages.settle("eval", "calls of the policy failed", calls, errors, settings.max_failed, context.warn, then=then)
 
 
 def _shots(inputs: Inputs, settings: Eval, context: Context) -> dict[int, tuple[State, ...]]:
@@ -211,7 +220,7 @@ def _row(run: _Run, settings: Eval) -> dict[str, Any]:
         "output": run.output,
         "answer": reading.letter if reading else None,
         "extracted_by": reading.by if reading else None,
-        "is_correct": rollouts.is_correct(question, reading),
+        "is_correct": rollouts.is_correct(question, reading) if run.error is None else None,
         "error": run.error,
     }
 
@@ -234,7 +243,7 @@ def _cost(run: _Run, usd_per_million: tuple[float, float] | None) -> float | Non
 
 STAGE = Stage(
     "eval",
-    3,
+    4,
     Eval,
     run,
     "let a policy answer unseen questions, choosing its own actions",

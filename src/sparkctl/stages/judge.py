@@ -7,16 +7,15 @@ asks    the judge: once per state and vote, for all candidates of the state, in 
 As in the paper: 0-10 for nine candidates (SPaRK, extended abstract). One call for the nine of a state is ours.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from sparkctl import judging, rollouts, tables
-from sparkctl.errors import SparkError
+from sparkctl import judging, outages, rollouts, tables
 from sparkctl.ids import seed_of
+from sparkctl.outages import USUAL, MaxFailed
 from sparkctl.ports import Reply, Request
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
@@ -25,7 +24,9 @@ from sparkctl.stage import Context, Inputs, Outputs, Stage
 class Judge(Settings):
     """What decides the scores."""
 
-    knobs: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s", "retries", "rpm", "tpm", "budget_usd"})
+    knobs: ClassVar[frozenset[str]] = frozenset(
+        {"concurrency", "timeout_s", "retries", "rpm", "tpm", "budget_usd", "max_failed"}
+    )
 
     step: int = 1
     """Which step is judged, from 1. Set by the pipeline."""
@@ -53,6 +54,8 @@ class Judge(Settings):
     """Knob: most tokens per minute, of prompts and answers; None: no limit."""
     budget_usd: float | None = Field(None, ge=0)
     """Knob: US dollars that all judging in this data folder may cost, what was paid before included; None: no limit."""
+    max_failed: MaxFailed = USUAL
+    """Knob: share of the judge's calls that may fail: more than that, or all, end the stage. See outages.py."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,13 @@ def run(inputs: Inputs, settings: Judge, context: Context) -> Outputs:
     cases = read(inputs, settings)
     assert context.judge is not None
     answered = context.judge([request for case in cases for request in case.requests(settings)])
-    if answered and all(reply.error for reply in answered):
-        # Stored, such a table would count as done; nothing can follow from it.
-        raise SparkError(
-            f"judge.model '{settings.model}': each of {len(answered)} calls failed, the first with: {answered[0].error}"
-        )
+    _settle(answered, settings, context)
     replies = iter(answered)
     rows: list[dict[str, Any]] = []
     for case in cases:
         votes = [next(replies) for _ in range(settings.votes)] if case.shown else []
         asked = len(case.shown["candidates"]) if case.shown else 1
         rows += [_row(candidate, votes, asked, settings) for candidate in case.group]
-    _tell_failures(answered, context)
     return {"scores": tables.from_rows("scores", rows)}
 
 
@@ -110,15 +108,10 @@ def incomplete(scores: pa.Table, settings: Judge) -> bool:
     return any(votes < settings.votes for votes in scores["votes"].to_pylist())
 
 
-def _tell_failures(answered: list[Reply], context: Context) -> None:
-    """A failed call is a row with its error; that there are such rows must be seen."""
-    faults = Counter(reply.error for reply in answered if reply.error)
-    if faults:
-        fault, n = faults.most_common(1)[0]
-        context.warn(
-            f"{faults.total()} of {len(answered)} calls failed, {n} of them with: {fault}; what they asked about has no "
-            "score. `sparkctl judge --retry-failed` asks for these alone"
-        )
+def _settle(answered: list[Reply], settings: Judge, context: Context) -> None:
+    errors = [reply.error for reply in answered if reply.error is not None]
+    then = "what they asked about has no score. `sparkctl judge --retry-failed` asks for these alone"
+    outages.settle("judge", "calls failed", len(answered), errors, settings.max_failed, context.warn, then=then)
 
 
 def _case(

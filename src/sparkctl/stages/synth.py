@@ -7,11 +7,12 @@ asks    the policy: once for the thought, once for the nine inputs, which share 
 As in the paper: one thought, then 8 tools + CoT as candidates (SPaRK, extended abstract, "Method").
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
-from sparkctl import rollouts, tables
+from sparkctl import outages, rollouts, tables
 from sparkctl.engines import Asked
 from sparkctl.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
 from sparkctl.ids import seed_of
@@ -48,11 +49,21 @@ def run(inputs: Inputs, settings: Synth, context: Context) -> Outputs:
     policy = context.policy(None)
     thoughts = policy([thought_request(r, system, settings) for r in going])
     thinking = [(r, t) for r, t in zip(going, thoughts, strict=True) if t.error is None]
-    written = iter(policy([candidates_request(r, t, system, settings) for r, t in thinking]))
+    written = policy([candidates_request(r, t, system, settings) for r, t in thinking])
+    _settle([*thoughts, *written], settings, context)
+    left = iter(written)
     rows: list[dict[str, Any]] = []
     for rollout, thought in zip(going, thoughts, strict=True):
-        rows += _rows(rollout, thought, next(written) if thought.error is None else thought, settings)
+        rows += _rows(rollout, thought, next(left) if thought.error is None else thought, settings)
     return {"candidates": tables.from_rows("candidates", rows) if rows else tables.empty("candidates")}
+
+
+def _settle(replies: Sequence[Reply], settings: Synth, context: Context) -> None:
+    errors = [reply.error for reply in replies if reply.error is not None]
+    then = "these rollouts have no candidates, and end. `sparkctl synth --retry-failed` asks again"
+    outages.settle(
+        "synth", "calls of the policy failed", len(replies), errors, settings.max_failed, context.warn, then=then
+    )
 
 
 def thought_request(rollout: Rollout, system: str, settings: Synth) -> Request:

@@ -8,9 +8,11 @@ As in the paper: offline PPO with clipped ratio and KL on synthetic steps, LoRA;
 with a value head (SPaRK, extended abstract and released model). The old policy is the frozen start for all epochs.
 """
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import pstdev
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -26,7 +28,10 @@ from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 Group = Literal["none", "fork", "question", "batch"]
-_TERMS = ("quality", "rarity", "correctness", "combine")
+INERT = 0.05
+"""A term whose spread over the trained actions, after its baseline, is below this is not acting: half a point of the
+judge. Issue 11."""
+_TERMS = ("quality", "rarity", "rarity_of", "rarity_baseline", "correctness", "combine")
 _ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
 _CRITIC = ("critic", "critic_lr", "gamma", "lam")
 _GATE = ("ratio", "gate", "clip", "clip_high", "dual_clip", "tau_pos", "tau_neg")
@@ -57,17 +62,24 @@ class Train(Settings):
     """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
     min_score: float = 0.0
     """Actions that scored lower are dropped, and counted in the credit table."""
+    truncated: Literal["drop", "train"] = "drop"
+    """Actions whose input was cut at its token limit: nobody knows what they would have been."""
 
     # Reward and advantage; see objective/rewards.py and objective/advantages.py. Not used by sft
     quality: float = 1.0
     """Weight of score / 10."""
     rarity: float = 0.3
-    """Weight of the rarity of the action when it was chosen."""
+    """Weight of how rare the action is."""
+    rarity_of: Literal["policy", "selection"] = "policy"
+    """Rare among what: the frozen policy's own choices, or what had been selected when the action was."""
+    rarity_baseline: Literal["viable", "none"] = "viable"
+    """viable: rarity counts as far as the viable candidates of the state are less rare, and `group` compares without it;
+    none: it is part of what `group` compares."""
     correctness: float = 0.3
     """Weight of the rollout's answer being right; paid to executed actions only."""
     combine: rewards.Combine = "sum"
     group: Group = "none"
-    """What quality and rarity are compared with: nothing, the nine candidates, the question's rollouts, everything."""
+    """What quality is compared with: nothing, the nine candidates, the question's rollouts, everything."""
     baseline: advantages.Baseline = "mean"
     scale: advantages.Scale = "none"
     outcome_group: Literal["none", "question", "batch"] = "none"
@@ -145,9 +157,15 @@ class Train(Settings):
         if self.group == "none":
             unused += ("baseline", "scale") if self.outcome_group == "none" else ("scale",)
         unused += () if self.nudge else ("nudge", "nudge_cap")
+        unused += () if self.rarity or self.nudge else ("rarity_of", "rarity_baseline")
         unused += () if self.kl else ("kl", "kl_form")
         unused += ("tau_pos", "tau_neg") if self.gate == "clip" else ()
         return {k: v for k, v in super().identity().items() if k not in unused}
+
+    @property
+    def pays_by_outcome(self) -> bool:
+        """Whether the reward is nothing without the outcome."""
+        return self.combine == "product" and self.objective != "sft"
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Train":
@@ -218,8 +236,9 @@ class _Entry:
         return self.step["rollout_id"], self.step["step_idx"]
 
     @property
-    def executed(self) -> bool:
-        return self.action == self.step["tool_name"]
+    def knows_outcome(self) -> bool:
+        """Whether it was executed and its rollout ended right or wrong, not by an outage: only then there is an outcome."""
+        return self.terms is not None and self.terms.correctness is not None
 
     def credit(self) -> dict[str, Any]:
         """The row of the credit table."""
@@ -238,6 +257,8 @@ def run(inputs: Inputs, settings: Train, context: Context) -> Outputs:
     reader = tokens.Reader.of(learner, settings)
     entries = credited(inputs, settings, reader)
     _check_signal(entries, settings)
+    for line in inert(entries, settings):
+        context.warn(line)
     folder = context.scratch / "adapter"
     rows = learner.fit(trees(entries, settings, reader), folder)
     write_questions(folder, [rollouts.content(q) for q in inputs["questions"].to_pylist()])
@@ -280,10 +301,11 @@ def credited(inputs: Inputs, settings: Train, reader: tokens.Reader) -> list[_En
     # Without the reference there is no training, but an audit.
     started = _started(inputs["reference"]) if "reference" in inputs else None
     outcomes = {name: rows[-1]["is_correct"] for name, rows in rollouts.by_rollout(inputs["steps"]).items()}
+    names = _Names.of(found.values(), reader) if _reads_names(settings) else None
     entries: list[_Entry] = []
     for step in inputs["steps"].to_pylist():
         state = found.get((step["rollout_id"], step["step_idx"]))
-        fork = _Judged(step, state, given, started, outcomes[step["rollout_id"]])
+        fork = _Judged(step, state, given, started, outcomes[step["rollout_id"]], names)
         entries += fork.entries(settings)
     if settings.critic == "value":
         _drop_broken_rollouts(entries)
@@ -301,6 +323,41 @@ def _started(reference: pa.Table) -> dict[rollouts.CandidateKey, _Start]:
     return {rollouts.key_of(row): (row["logprobs"], row["prompt_tokens"]) for row in reference.to_pylist()}
 
 
+def _reads_names(settings: Train) -> bool:
+    """Whether it matters how likely the policy finds each action's name."""
+    acts = settings.objective != "sft" and bool(settings.rarity or settings.nudge)
+    return acts and (settings.rarity_of == "policy" or settings.rarity_baseline == "viable")
+
+
+@dataclass(frozen=True)
+class _Names:
+    """How likely the policy finds the names of the actions, by itself and in each state."""
+
+    rarities: list[float]
+    logprobs: Mapping[tuple[str, int], list[float]]
+    """State -> per action, NaN where there is no candidate."""
+
+    @classmethod
+    def of(cls, states: Iterable[tokens.State], reader: tokens.Reader) -> "_Names":
+        size = dict(zip(ACTIONS, map(len, distinguishing(reader.names())), strict=True))
+        found = {(s.rollout_id, s.step_idx): [_name_logprob(s, a, size[a]) for a in ACTIONS] for s in states}
+        shares = rewards.policy_shares(list(found.values())) if found else []
+        return cls([rewards.policy_rarity(share, len(ACTIONS)) for share in shares], found)
+
+
+def _name_logprob(state: tokens.State, action: str, size: int) -> float:
+    """Log-prob of the `size` tokens that tell the action's name from all others, under the policy that wrote it."""
+    candidate = state.candidates.get(action)
+    if candidate is None or candidate.error is not None:
+        return math.nan
+    if len(candidate.logprobs) < min(size, len(candidate.ids)):
+        raise SparkError(
+            f"candidates: no action_logprobs of {state.rollout_id}, step {state.step_idx}, {action}, which say how rare the "
+            f'policy finds it; give the table that synth wrote, or set rarity_of = "selection" and rarity_baseline = "none"'
+        )
+    return float(sum(candidate.logprobs[:size]))
+
+
 @dataclass(frozen=True)
 class _Judged:
     """An executed step, its state's candidates and what they scored."""
@@ -310,6 +367,7 @@ class _Judged:
     given: Mapping[rollouts.CandidateKey, float | None]
     started: Mapping[rollouts.CandidateKey, _Start] | None
     correct: bool | None
+    names: _Names | None = None
 
     def entries(self, settings: Train) -> list[_Entry]:
         wanted = self._wanted(settings.action)
@@ -362,6 +420,8 @@ class _Judged:
         candidate, score = self.state.candidates[action], self._score(action)
         if candidate.error is not None:
             return _Entry(self.step, action, candidate.error)
+        if candidate.cut and settings.truncated == "drop":
+            return _Entry(self.step, action, "cut at its token limit")
         if score is None:
             return _Entry(self.step, action, "not judged")
         if trained and score < settings.min_score:
@@ -369,11 +429,33 @@ class _Judged:
         start = self._start(action, len(candidate.ids))
         correct = self.correct if action == self.step["tool_name"] else None
         weights = rewards.Weights(settings.quality, settings.rarity, settings.correctness)
-        number, usage = ACTIONS.index(action), self.step["usage"]
-        terms = rewards.terms(score, usage, number, correct, weights)
-        known, reward = rewards.rarity(usage, number), sum(rewards.combined(terms, settings.combine))
+        if correct is None and action == self.step["tool_name"] and settings.pays_by_outcome:
+            return _Entry(self.step, action, "the outcome of its rollout is not known")
+        rare = self._rarities(settings)[ACTIONS.index(action)]
+        terms = rewards.terms(score, rare, correct, weights)
+        reward = sum(rewards.combined(terms, settings.combine))
         tokens = self.state.prompt_ids, candidate.ids, start
-        return _Entry(self.step, action, None, *tokens, terms, reward, known, trained=trained)
+        return _Entry(self.step, action, None, *tokens, terms, reward, rare, trained=trained)
+
+    def _rarities(self, settings: Train) -> list[float]:
+        """(action,): how rare each is, as the settings have it."""
+        if self.names and settings.rarity_of == "policy":
+            rarities = self.names.rarities
+        else:
+            rarities = [rewards.rarity(self.step["usage"], i) for i in range(len(ACTIONS))]
+        if self.names is None or settings.rarity_baseline == "none":
+            return rarities
+        return rewards.over_viable(rarities, self.names.logprobs[self._key], self._viable())
+
+    @property
+    def _key(self) -> tuple[str, int]:
+        return self.step["rollout_id"], self.step["step_idx"]
+
+    def _viable(self) -> list[bool]:
+        """(action,): as `select` found it, which the table says by their number: the highest scores."""
+        scores = [-math.inf if (score := self._score(a)) is None else score for a in ACTIONS]
+        lowest = sorted(scores, reverse=True)[self.step["viable"] - 1] if self.step["viable"] else math.inf
+        return [score >= max(lowest, 0.0) for score in scores]
 
 
 def _drop_broken_rollouts(entries: Sequence[_Entry]) -> None:
@@ -392,6 +474,40 @@ def _check_signal(entries: Sequence[_Entry], settings: Train) -> None:
         )
 
 
+def spreads(entries: Sequence[_Entry], settings: Train) -> dict[str, float]:
+    """Standard deviation of each reward term over the trained actions, after the baseline of its group: what it can teach.
+    A critic's baseline is not known before training, so there it is the term's own; of imitation there is none."""
+    valued = [e for e in entries if e.terms and not e.dropped_because]
+    found = {}
+    for term in rewards.NAMES if valued else ():
+        group = _group_of(term, settings)
+        compared = [e for e in valued if e.trained or group == "fork"]
+        if term == "correctness":
+            compared = [e for e in compared if e.executed]
+        worth = [getattr(e.terms, term) or 0.0 for e in compared]
+        labels = None if group == "none" else [_label(e, group) for e in compared]
+        left = advantages.estimate(worth, labels, settings.baseline)
+        found[term] = pstdev([a for e, a in zip(compared, left, strict=True) if e.trained] or [0.0])
+    return found
+
+
+def _group_of(term: str, settings: Train) -> Group:
+    """What a term is compared with, beside the baseline of its own that rarity may have."""
+    if term == "rarity" and _rarity_apart(settings):
+        return "none"
+    return settings.outcome_group if term == "correctness" and settings.combine == "sum" else settings.group
+
+
+def inert(entries: Sequence[_Entry], settings: Train) -> list[str]:
+    """A line for each term that has a weight and hardly differs among the trained actions."""
+    return [
+        f"{term} = {getattr(settings, term)} is not acting: after its baseline it differs by {spread:.3f} among the trained "
+        f"actions (standard deviation; under {INERT}); raise it, or see `sparkctl train --audit`"
+        for term, spread in spreads(entries, settings).items()
+        if getattr(settings, term) and spread < INERT
+    ]
+
+
 def _dropped(entries: Sequence[_Entry]) -> str:
     counted = Counter(e.dropped_because for e in entries if e.dropped_because)
     listed = ", ".join(f"{n} {reason}" for reason, n in sorted(counted.items()))
@@ -403,17 +519,34 @@ def _dropped(entries: Sequence[_Entry]) -> str:
 
 def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
     """Write the advantages: what is known of all candidates within its group, and the outcome within its own."""
-    paid = [(e, *rewards.combined(e.terms, settings.combine)) for e in entries if e.terms and not e.dropped_because]
-    compared = [(e, local) for e, local, _ in paid if e.trained or settings.group == "fork"]
+    paid = [(e, *_parts(e.terms, settings)) for e in entries if e.terms and not e.dropped_because]
+    for entry, own, _, _ in paid:
+        entry.advantage = own
+    compared = [(e, local) for e, _, local, _ in paid if e.trained or settings.group == "fork"]
     _add_estimate(compared, settings.group, settings, settings.scale)
     if settings.combine == "product":
         # There is one reward then, and it has the group of quality and rarity.
-        _add_estimate([(e, outcome) for e, _, outcome in paid if e.trained], settings.group, settings, settings.scale)
+        product = [(e, outcome) for e, _, _, outcome in paid if e.trained]
+        _add_estimate(product, settings.group, settings, settings.scale)
     else:
-        executed = [(e, outcome) for e, _, outcome in paid if e.trained and e.executed]
+        executed = [(e, outcome) for e, _, _, outcome in paid if e.trained and e.knows_outcome]
         _add_estimate(executed, settings.outcome_group, settings, "none")
-    for entry, _, _ in paid:
+    for entry, _, _, _ in paid:
         entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
+
+
+def _parts(terms: rewards.Terms, settings: Train) -> tuple[float, float, float]:
+    """(what has its baseline already, what `group` compares, what only the outcome adds)."""
+    local, outcome = rewards.combined(terms, settings.combine)
+    if not _rarity_apart(settings):
+        return 0.0, local, outcome
+    return terms.rarity, local - terms.rarity, outcome
+
+
+def _rarity_apart(settings: Train) -> bool:
+    """Whether rarity was compared with its state's candidates and is left out of `group`: a second baseline would punish
+    every action of a state without a choice."""
+    return settings.rarity_baseline == "viable" and settings.combine == "sum"
 
 
 def _add_estimate(
@@ -457,7 +590,7 @@ def _step_reward(entry: _Entry) -> float:
 
 STAGE = Stage(
     "train",
-    3,
+    4,
     Train,
     run,
     "train a LoRA adapter on the judged steps",

@@ -130,7 +130,7 @@ class PythonRepl:
     def _argument(self, packages: bool) -> str:
         walled = self._sandbox == "bwrap"
         more = {
-            "system_calls": walls.system_calls().hex() if walled else "",
+            "system_calls": walls.inner().hex() if walled else "",
             "packages": "/packages" if walled else str(walls.packages()),
             "preload": [*walls.PACKAGES, "numpy.random"] if packages else [],
         }
