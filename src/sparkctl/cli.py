@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 """What typer gives back, instead of raising, where Ctrl-C was pressed."""
 
+_LONGEST_LINE = 2000
+"""Characters of an error: some quote what a file holds, which may be of any length."""
+
 _LEAST_WIDTH = 14
 """Characters that a column of `show` needs to be of use."""
 
@@ -555,6 +558,7 @@ def _crashed(kind: type[BaseException], fault: BaseException, trace: TracebackTy
 
 
 def _fail(message: str) -> None:
-    say(f"sparkctl: {' '.join(message.split())}", sys.stderr)
+    line = " ".join(message.split())
+    say(f"sparkctl: {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}", sys.stderr)
     sys.stderr.flush()
     raise SystemExit(2)

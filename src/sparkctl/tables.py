@@ -384,10 +384,17 @@ def _check_columns(table: pa.Table, spec: Table, where: str) -> None:
 
 
 def _cast(values: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
+    fault = SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it")
+    if _is_view(values.type):
+        raise fault  # Arrow "casts" it to a list of other items
     try:
         return values.cast(column.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it") from None
+        raise fault from None
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
 def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:
