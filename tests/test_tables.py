@@ -7,7 +7,7 @@ import pytest
 
 from sparkctl import tables
 from sparkctl.errors import SparkError
-from support import questions_table
+from support import question, questions_table
 
 
 def faulty(change):
@@ -125,3 +125,11 @@ def test_a_column_of_any_type_is_cast_or_refused_in_one_line(values, column, wit
     except SparkError as refused:
         said = str(refused)
     assert re.fullmatch(f"F: .*{column}.*" if with_a_null else f"(F: .*{column}.*)?", said), said
+
+
+def test_half_of_a_surrogate_pair_becomes_a_question_mark():
+    """As JSON may bring it: a judge's reason, an observation."""
+    rows = [question(1, question="a\ud800b", options=["\udfff", "x"]), question(2)]
+    table = tables.check(tables.from_rows("questions", rows), "questions", "F")
+    assert table["question"].to_pylist() == ["a?b", "what is 2 + 1?"]
+    assert table["options"].to_pylist()[0] == ["?", "x"]
