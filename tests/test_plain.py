@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
+from rich.text import Text
 
 from commands import in_a_process, sparkctl
 from sparkctl import tables
@@ -52,6 +53,7 @@ def test_each_way_to_the_terminal_is_plain(capsys):
     table.add_column(EVIL)
     table.add_row(f"[red]{EVIL}[/] :smile:")
     screen.print(table)
+    screen.print(Text(EVIL))
     assert capsys.readouterr().out == SHOWN + "\n"
     text = screen.file.getvalue()
     assert obeyed(text) == []

@@ -154,6 +154,17 @@ def test_what_is_in_the_log_only_is_kept(tmp_path):
     running.close()
 
 
+def test_an_older_sum_in_a_page_that_is_no_longer_used_does_not_count(tmp_path):
+    path = made(tmp_path / "memory.sqlite")
+    before = path.read_bytes()[2 * PAGE : 3 * PAGE]  # the root of `paid`
+    memory = Memory(path)
+    memory.keep({"f" * 64: Reply({}, None, 1.0)}, "judge")
+    memory.close()
+    path.write_bytes(path.read_bytes() + before)
+    DAMAGES["header"][0](path)
+    assert Memory(path).paid("judge") == pytest.approx(5.0)
+
+
 def test_two_that_find_the_damage_at_once_save_once(tmp_path):
     path = made(tmp_path / "memory.sqlite")
     DAMAGES["header"][0](path)

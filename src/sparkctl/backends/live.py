@@ -256,7 +256,7 @@ class WebSearch:
         from ddgs.engines import ENGINES
 
         engine = ENGINES["text"][name]()
-        asked = engine.build_payload(query=query, region="us-en", safesearch="moderate", timelimit=None)
+        asked = engine.build_payload(query=query, region="us-en", safesearch="moderate", timelimit=None, page=1)
         answer = self._http.get(engine.search_url, asked, {})
         if answer.status != 200:
             raise ToolFailed(f"HTTP {answer.status}")
