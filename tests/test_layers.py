@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "rollouts": LOW | {"episode", "ports", "reading"},
     "shots": {"errors", "episode", "rollouts"},
     "scoring": LOW | {"episode", "reading", "tables"},
-    "objective": {"errors", "adapters", "objective"},
+    "objective": {"errors", "adapters", "settings", "objective"},
     "tools": {"errors", "episode", "settings", "tools"},
     "nano": {"errors", "episode", "chat", "reading", "tools", "nano"},
     "stage": {"ports", "settings"},
@@ -79,7 +79,9 @@ MAY_IMPORT = {
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
-    "pipeline": MIDDLE | {"adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "variants": {"errors", "recipe", "settings", "stages"},
+    "pipeline": MIDDLE
+    | {"variants", "adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
     "reporting": LOW | {"report", "store"},
     "workbench": MIDDLE
     | {

@@ -89,11 +89,11 @@ def test_another_run_shares_what_is_the_same(bench):
 
 def test_plan_says_what_changed_and_make_does_just_that(bench):
     bench().everything()
-    plan = bench("judge.votes=3").plan()
-    assert why(plan)["judge.1"] == "votes changed 1 -> 3"
+    plan = bench("judge.reference=answer").plan()
+    assert why(plan)["judge.1"] == "reference changed solution -> answer"
     assert why(plan)["synth.1"] == "up to date"
     assert why(plan)["select.1"] == "after judge.1"
-    made = bench("judge.votes=3").everything()
+    made = bench("judge.reference=answer").everything()
     assert "synth.1" not in ran(made)
     assert {"judge.1", "judge.2", "judge.3"} <= set(ran(made))
 

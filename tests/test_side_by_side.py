@@ -89,7 +89,6 @@ def test_the_bytes_of_the_examples_decide_the_key(bench, fakes, tmp_path):
     stores.write_table(tables.from_rows("questions", rows), "questions", file, {})
     sets = ("eval.shots=2", f"eval.shots_from={file}")
     bench("base").stage("eval", None)
-    assert ran(bench("base", sets=(sets[1],)).stage("eval", None)) == {}, "no shots, no difference"
     asked = len(fakes.asked["policy"])
     assert ran(bench("base", sets=sets).stage("eval", None)) == {"eval.base": "shots changed 0 -> 2; examples changed"}
     assert len(fakes.asked["policy"]) > asked

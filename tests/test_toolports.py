@@ -194,8 +194,6 @@ def test_a_back_end_decides_the_keys_of_select_and_eval_but_not_the_embedded_jud
         "tools.wikipedia.timeout_s=3.0",
         "tools.search.concurrency=9",
         "tools.search.contact=me@example.org",
-        "tools.wolfram_alpha.url='http://127.0.0.1/'",
-        "tools.search.mcp={command=['x'],tool='t'}",
     ],
 )
 def test_what_does_not_decide_is_in_no_key(override):

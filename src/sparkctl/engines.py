@@ -1,11 +1,11 @@
 """What the stages that ask a policy (`synth`, `eval`) have in common: which model answers, and by which engine."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparkctl.outages import USUAL, MaxFailed
-from sparkctl.settings import Settings
+from sparkctl.settings import Clash, Settings, Use
 
 
 class Vllm(Settings):
@@ -64,6 +64,20 @@ class Asked(Settings):
     """The policy that is asked, and how. Base of the settings of `synth` and `eval`."""
 
     knobs: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "max_failed"})
+    uses: ClassVar[tuple[Use, ...]] = (
+        Use(("vllm",), lambda s: s.engine == "vllm", 'without engine = "vllm"', keyed=True),
+        Use(("litellm",), lambda s: s.engine == "litellm", 'without engine = "litellm"', keyed=True),
+    )
+    clashes: ClassVar[tuple[Clash, ...]] = (
+        Clash(
+            lambda s: s.engine == "litellm" and s.quantise != "none",
+            "a served model is quantised by its server; leave quantise out",
+        ),
+        Clash(
+            lambda s: s.engine == "transformers" and s.quantise == "fp8",
+            'quantise = "fp8" is done by vLLM alone; set engine = "vllm", or quantise = "nf4"',
+        ),
+    )
 
     policy: str
     """Folder or hub name of the policy model; "nano" is the embedded one. Its tokenizer is always read from there."""
@@ -82,9 +96,3 @@ class Asked(Settings):
     """Knob of the engine transformers: "cpu", "cuda", or "auto"."""
     max_failed: MaxFailed = USUAL
     """Knob: share of the calls of the policy that may fail: more than that, or all, end the stage. See outages.py."""
-
-    @model_validator(mode="after")
-    def _loaded_here(self) -> Self:
-        if self.engine == "litellm" and self.quantise != "none":
-            raise ValueError("a served model is quantised by its server; leave quantise out")
-        return self

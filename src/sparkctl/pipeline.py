@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import names, ports, toolports, wiring
+from sparkctl import names, ports, toolports, variants, wiring
 from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
@@ -29,8 +29,8 @@ from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
-from sparkctl.recipe import Values, did_you_mean, expanded
-from sparkctl.settings import Settings, checked
+from sparkctl.recipe import Recipe, Values, did_you_mean, expanded
+from sparkctl.settings import Settings, checked, refuse_idle
 from sparkctl.stage import Context, Outputs, Stage
 from sparkctl.stages import eval as eval_stage
 from sparkctl.stages import judge, questions, reference, select, synth, train
@@ -83,11 +83,12 @@ def nodes(recipe: dict[str, Values], memory: Memory | None = None) -> list[Node]
     """The experiment of a recipe, in an order in which every node comes after what it reads. `memory` holds the
     recordings that tools are replayed from."""
     s = _Sections(recipe, memory)
+    variants.refuse_unheard(s.train, s.variants, s.trained, s.changed)
     rounds = range(1, s.steps + 1)
     graph = [_questions_node(s), _eval_questions_node(s)]
     for step in rounds:
         graph += [_synth_node(s, step), _judge_node(s, step), _select_node(s, step)]
-    trained = [_train_node(s, name, rounds) for name, folder in s.policies.items() if name != BASE and folder is None]
+    trained = [_train_node(s, name, rounds) for name in s.trained]
     graph += [_reference_node(s, rounds), *trained] if trained else []
     evaluated = [_eval_node(s, name, folder) for name, folder in s.policies.items()]
     return graph + _with_room(evaluated, trained)
@@ -136,13 +137,14 @@ class _Sections:
         for section, (kind, taken) in _SETTABLE.items():
             known = sorted({*kind.model_fields, *taken} - _OWNED_ELSEWHERE[section].keys())
             _check_known(section, recipe[section], known)
+        self.changed = recipe.changed if isinstance(recipe, Recipe) else frozenset()
         self.variants = self.train.pop("variant", {})
         if not isinstance(self.variants, dict) or not all(isinstance(v, dict) for v in self.variants.values()):
             raise SparkError("train.variant: must hold sections such as [variant.spark] with settings of train")
         for variant, values in self.variants.items():
             names.checked(variant, "train.variant")
             _check_known(f"train.variant.{variant}", values, sorted(train.Train.model_fields))
-        self.toolset: Tools = checked(Tools, self.tools, "tools")
+        self.toolset: Tools = self.acting(Tools, self.tools, "tools", self.tools)
         self.answering = toolports.identities(self.toolset, memory)
         described = set(self.tools.get("descriptions", {}))
         if described != set(ACTIONS):
@@ -160,7 +162,14 @@ class _Sections:
                 owner = (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS)[name]
                 raise SparkError(f"train.variant.{variant}.{name}: cannot be set here; it comes from {owner}")
         self.policies = self._policies(self.eval.pop("policies", [BASE]))
+        self.trained = [name for name, folder in self.policies.items() if name != BASE and folder is None]
         self.reader = {name: self.synth[name] for name in ("policy", "dtype", "prompt") if name in self.synth}
+
+    def acting(self, kind: type[Settings], values: Values, section: str, given: Values) -> Any:
+        """Checked settings of which none of those given there is idle."""
+        settings = checked(kind, values, section)
+        refuse_idle(settings, given, section, self.changed)
+        return settings
 
     def _policies(self, listed: Any) -> dict[str, Path | None]:
         """Policy -> the adapter's folder where one was given instead of a name of the recipe's."""
@@ -240,7 +249,8 @@ def _given(source: Any, key: str, file: str, data_set: str, other: str = "") -> 
 
 def _synth_node(s: _Sections, step: int) -> Node:
     values = s.synth | {"step": step, "descriptions": s.tools["descriptions"]}
-    settings = checked(synth.Synth, values, "synth")
+    given = {k: v for k, v in s.synth.items() if k != s.eval.get("engine")}  # the table of that name is then for eval
+    settings = s.acting(synth.Synth, values, "synth", given)
     reads = {"questions": ("questions",)} | _history(step)
     return Node(
         f"synth.{step}",
@@ -253,7 +263,7 @@ def _synth_node(s: _Sections, step: int) -> Node:
 
 
 def _judge_node(s: _Sections, step: int) -> Node:
-    settings = checked(judge.Judge, s.judge | {"step": step}, "judge")
+    settings = s.acting(judge.Judge, s.judge | {"step": step}, "judge", s.judge)
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",)} | _history(step)
     known = wiring.judge_identity(settings.model, s.toolset)
     return Node(f"judge.{step}", judge.STAGE, settings, reads, {"scores": f"scores.{step}"}, identities=known)
@@ -261,7 +271,7 @@ def _judge_node(s: _Sections, step: int) -> Node:
 
 def _select_node(s: _Sections, step: int) -> Node:
     values = s.select | {"step": step, "steps": s.steps, "tools": s.tools}
-    settings = checked(select.Select, values, "select")
+    settings = s.acting(select.Select, values, "select", s.select)
     reads = {"questions": ("questions",), "candidates": (f"candidates.{step}",), "scores": (f"scores.{step}",)}
     return Node(
         f"select.{step}",
@@ -290,6 +300,7 @@ def _reference_node(s: _Sections, rounds: range) -> Node:
 def _train_node(s: _Sections, name: str, rounds: range) -> Node:
     values = s.train | s.variants[name] | s.reader | {"name": name, "descriptions": s.tools["descriptions"]}
     settings = checked(train.Train, values, "train")
+    refuse_idle(settings, s.variants[name], f"train.variant.{name}", s.changed)
     joined = {table: tuple(f"{table}.{step}" for step in rounds) for table in ("candidates", "scores", "steps")}
     writes = {output: f"{output}.{name}" for output in train.STAGE.writes}
     return Node(
@@ -305,7 +316,7 @@ def _train_node(s: _Sections, name: str, rounds: range) -> Node:
 def _eval_node(s: _Sections, name: str, folder: Path | None) -> Node:
     engine = {k: s.synth[k] for k in ("engine", "vllm", "litellm") if k in s.synth}
     values = engine | s.eval | s.reader | {"name": name, "steps": s.steps, "tools": s.tools}
-    settings = checked(eval_stage.Eval, values, "eval")
+    settings = s.acting(eval_stage.Eval, values, "eval", s.eval)
     reads: dict[str, tuple[str, ...]] = {"eval_questions": ("eval_questions",)}
     files: dict[str, Path] = {}
     known = wiring.engine_identity(settings) | s.answering
@@ -344,6 +355,31 @@ def refuse(graph: Sequence[Node]) -> None:
                 f"{node.name}: a served model takes no adapter; set eval.engine = 'vllm' (or 'transformers'), or "
                 f"eval.policies = ['base']"
             )
+    settings_of = {artifact: node.settings for node in graph for artifact in node.writes.values()}
+    for node in graph:
+        if node.stage.name == "eval" and "adapter" in node.reads:
+            _refuse_other_precision(node, settings_of[node.reads["adapter"][0]])
+        if node.stage.name == "train":
+            _refuse_lone_rollouts(node, settings_of[node.reads["candidates"][0]])
+
+
+def _refuse_other_precision(node: Node, trained: Any) -> None:
+    asked: Any = node.settings
+    if asked.quantise != trained.quantise and not asked.any_precision:
+        raise SparkError(
+            f"{node.name}: the adapter is trained on a base with quantise = '{trained.quantise}', eval.quantise is "
+            f"'{asked.quantise}'; set them alike, or eval.any_precision = true"
+        )
+
+
+def _refuse_lone_rollouts(node: Node, asked: Any) -> None:
+    settings: Any = node.settings
+    groups = [name for name in ("group", "outcome_group") if getattr(settings, name) == "question"]
+    if settings.objective != "sft" and groups and asked.samples == 1:
+        raise SparkError(
+            f"{node.name}: {groups[0]} = 'question' compares the rollouts of a question, and synth.samples is 1; set it "
+            f"to 2 or more, or another {groups[0]}"
+        )
 
 
 def needed_for(graph: Sequence[Node], targets: Sequence[str]) -> list[Node]:

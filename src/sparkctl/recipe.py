@@ -1,6 +1,7 @@
 """Recipes: read `stages/*.toml` and the prompts beside them, apply a profile and `--set` overrides.
 
-    stages/judge.toml      values; `[profile.paper]` holds what that profile changes
+    stages/judge.toml      values; `[profile.paper]` holds what that profile changes, and another profile changes that
+                           in turn if its table says, in one of the files, extends = "paper"
     stages/judge.md        the prompt, given to the stage as the setting `prompt`
 
 A recipe is values only; what they mean and which are allowed is said by each stage's Settings.
@@ -17,6 +18,15 @@ from sparkctl.errors import SparkError
 Values = dict[str, Any]
 SECTIONS = ("synth", "judge", "select", "tools", "train", "eval")
 DEFAULT_PROFILE = "nano"
+_EXTENDS = "extends"
+Place = tuple[str, ...]
+
+
+class Recipe(dict[str, Values]):
+    """Section -> its values."""
+
+    changed: frozenset[Place] = frozenset()
+    """Where `--set` wrote another value than the files hold, such as ("train", "kl")."""
 
 
 def default_folder() -> Path:
@@ -32,18 +42,19 @@ def default_folder() -> Path:
     return next((p for p in places if (p / "synth.toml").is_file()), places[0])
 
 
-def load(folder: Path, profile: str = DEFAULT_PROFILE, overrides: tuple[str, ...] = ()) -> dict[str, Values]:
+def load(folder: Path, profile: str = DEFAULT_PROFILE, overrides: tuple[str, ...] = ()) -> Recipe:
     """The values of every section under a profile, with overrides such as `train.kl=0.1` applied in order."""
     files = {section: _read(folder / f"{section}.toml") for section in SECTIONS}
     profiles = {DEFAULT_PROFILE} | {name for values in files.values() for name in values.get("profile", {})}
     if profile not in profiles:
         raise SparkError(f"--profile '{profile}': unknown; there are: {', '.join(sorted(profiles))}")
-    recipe = {section: _applied(values, profile) for section, values in files.items()}
+    line = _line({section: values.get("profile", {}) for section, values in files.items()}, profile, profiles)
+    recipe = Recipe({section: _applied(values, line) for section, values in files.items()})
     for section in SECTIONS:
         if (prompt := folder / f"{section}.md").is_file():
             recipe[section]["prompt"] = prompt.read_text()
-    for override in overrides:
-        _override(recipe, override)
+    places = [_override(recipe, override) for override in overrides]
+    recipe.changed = frozenset(place for place in places if place)
     return recipe
 
 
@@ -58,9 +69,25 @@ def _read(path: Path) -> Values:
         raise SparkError(f"{path}: not valid TOML ({fault})") from None
 
 
-def _applied(values: Values, profile: str) -> Values:
-    base = {k: v for k, v in values.items() if k != "profile"}
-    return _merged(base, values.get("profile", {}).get(profile, {}))
+def _line(tables: dict[str, Values], profile: str, known: set[str]) -> list[str]:
+    """The profile, after the one that it extends, and so on: of two values the later counts."""
+    line = [profile]
+    while parents := {str(t[line[0]][_EXTENDS]) for t in tables.values() if _EXTENDS in t.get(line[0], {})}:
+        parent, *others = sorted(parents)
+        if others or parent in line or parent not in known:
+            raise SparkError(
+                f"profile.{line[0]}.{_EXTENDS}: name one other profile, the same in every file; got {', '.join(sorted(parents))}"
+            )
+        line.insert(0, parent)
+    return line
+
+
+def _applied(values: Values, line: list[str]) -> Values:
+    applied = {k: v for k, v in values.items() if k != "profile"}
+    for profile in line:
+        changes = values.get("profile", {}).get(profile, {})
+        applied = _merged(applied, {k: v for k, v in changes.items() if k != _EXTENDS})
+    return applied
 
 
 def _merged(base: Values, changes: Values) -> Values:
@@ -71,7 +98,8 @@ def _merged(base: Values, changes: Values) -> Values:
     return merged
 
 
-def _override(recipe: dict[str, Values], override: str) -> None:
+def _override(recipe: dict[str, Values], override: str) -> Place | None:
+    """Where the override wrote another value than was there, if it did."""
     name, equals, raw = override.partition("=")
     parts = name.strip().split(".")
     if not equals or len(parts) < 2 or not all(parts):
@@ -83,7 +111,10 @@ def _override(recipe: dict[str, Values], override: str) -> None:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             raise SparkError(f"--set '{override}': '{part}' is a value and has no '{parts[-1]}'")
-    place[parts[-1]] = _value(raw)
+    value = _value(raw)
+    changes = parts[-1] not in place or place[parts[-1]] != value
+    place[parts[-1]] = value
+    return tuple(parts) if changes else None
 
 
 def _value(raw: str) -> Any:

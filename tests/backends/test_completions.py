@@ -2,6 +2,7 @@
 no token is another than was sampled."""
 
 from functools import cache
+from itertools import chain
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -24,7 +25,9 @@ def sampled_by(tokenizer):
     """Tokens of a text as the tokenizer cuts it, and as nobody would."""
     text = TEXTS.map(lambda t: chat.encode_text(tokenizer, t.encode("utf-8", "replace").decode()))
     plain = [i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids]
-    return st.lists(text | st.lists(st.sampled_from(plain), max_size=4), max_size=4).map(lambda parts: sum(parts, []))
+    return st.lists(text | st.lists(st.sampled_from(plain), max_size=4), max_size=4).map(
+        lambda parts: [*chain.from_iterable(parts)]
+    )
 
 
 @st.composite

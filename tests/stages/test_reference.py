@@ -40,7 +40,7 @@ def test_log_probs_are_those_of_the_plain_model_one_row_at_a_time():
     ]
     model, question = models.open_model("nano", "float32", "cpu"), questions_table(5).to_pylist()[0]
     for row, before in ((rows[3], []), (rows[9], taken[:1])):
-        prompt = reader.prompt(question, before, [11, 12])
+        prompt = reader.prompt(question, before, [11, 12], reader.tokenizer.decode([11, 12]))
         ids = next(c["action_ids"] for f in forks for c in f[0] if c["tool_name"] == row["tool_name"])
         with torch.no_grad():
             table = model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)

@@ -3,8 +3,11 @@
 import math
 from collections import defaultdict
 
+import hypothesis
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sparkctl import chat, tables, tokens
 from sparkctl.backends import models
@@ -168,6 +171,50 @@ def test_rollouts_of_a_question_are_compared_step_by_step():
     assert [r["advantage"] for r in rows] == pytest.approx([-0.2 + 0.15, 0.2 - 0.15, 0.0])
     with pytest.raises(SparkError, match=r'train\.spark: group "question" compares .* set synth\.samples to 2 or more'):
         credit(taken[:1] + taken[2:], [forks[0], forks[2]], group="question")
+
+
+def several(rights):
+    """Rollouts of question 1, with as many steps each and the outcome: ("q1-s0", 3, True)."""
+    taken, forks = [], []
+    for rollout, steps, right in rights:
+        for i in range(1, steps + 1):
+            forks.append(fork(rollout, {"search": 8}, step_idx=i))
+            end = {"done": True, "is_correct": right} if i == steps else {"done": False, "is_correct": None}
+            taken.append(step(rollout, "search", step_idx=i, **end))
+    return taken, forks
+
+
+@pytest.mark.parametrize("group", ["question", "batch"])
+def test_an_outcome_is_compared_by_rollout_however_long_it_was(group):
+    """A right rollout of four steps beside two wrong ones of one: a third of the rollouts is right, not four sixths."""
+    given = several([("q1-s0", 4, True), ("q1-s1", 1, False), ("q1-s2", 1, False)])
+    rows = credit(*given, outcome_group=group, quality=0.0, rarity=0.0, correctness=0.3)
+    assert [r["advantage"] for r in rows] == pytest.approx([0.2] * 4 + [-0.1] * 2)
+
+
+def test_two_rollouts_of_one_question_are_enough_at_any_depth():
+    """Step by step the third step of the longer one would have nothing to be compared with."""
+    rows = credit(
+        *several([("q1-s0", 3, True), ("q1-s1", 1, False)]), outcome_group="question", quality=0.0, rarity=0.0
+    )
+    assert [r["advantage"] for r in rows] == pytest.approx([0.15] * 3 + [-0.15])
+
+
+def test_scale_reaches_the_outcome():
+    given = several([("q1-s0", 2, True), ("q1-s1", 1, False), ("q1-s2", 1, False)])
+    rows = credit(*given, outcome_group="question", scale="std", quality=0.0, rarity=0.0, correctness=0.3)
+    deviation = (0.3**2 * 2 / 9) ** 0.5  # of 0.3, 0, 0
+    assert [r["advantage"] for r in rows] == pytest.approx([0.2 / deviation] * 2 + [-0.1 / deviation] * 2, rel=1e-4)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=2, max_size=5), st.sampled_from(["mean", "loo"]))
+@hypothesis.settings(max_examples=15, deadline=None)
+def test_over_the_rollouts_of_a_question_the_outcome_sums_to_zero(drawn, baseline):
+    rights = [(f"q1-s{i}", steps, right) for i, (steps, right) in enumerate(drawn)]
+    rows = credit(*several(rights), outcome_group="question", baseline=baseline, quality=0.0, rarity=0.0)
+    of = {r["rollout_id"]: r["advantage"] for r in rows}
+    assert [of[r["rollout_id"]] for r in rows] == [r["advantage"] for r in rows], "the same at each step"
+    assert sum(of.values()) == pytest.approx(0, abs=1e-9)
 
 
 def test_product_pays_only_right_rollouts():
@@ -420,7 +467,7 @@ def test_one_judged_candidate_has_nothing_to_be_compared_with():
     [
         ({"search": 2}, {}, r"\(1 actions; dropped: 1 score below min_score\)"),
         ({}, {}, r"\(1 actions; dropped: 1 not judged\)"),
-        ({"search": 9}, {"quality": 0.0, "rarity": 0.0, "correctness": 0.0}, r"\(1 actions; dropped: none\)"),
+        ({"search": 9}, {"group": "batch", "correctness": 0.0}, r"\(1 actions; dropped: none\)"),
     ],
 )
 def test_no_signal_stops_with_the_reasons(tmp_path, scores, changes, why):
@@ -498,8 +545,17 @@ def test_an_audit_needs_no_reference():
         ),
         ({"combine": "product", "group": "fork"}, 'combine = "product" needs correctness, which only the executed'),
         ({"kl_form": "fork"}, 'kl_form = "fork" needs action = "all"'),
-        ({"scale": "std"}, 'scale = "std" needs a group'),
-        ({"gate": "soft", "dual_clip": 3.0}, 'gate = "soft" has no clip; leave dual_clip out'),
+        ({"quality": 0.0, "rarity": 0.0, "correctness": 0.0}, "quality, rarity and correctness are all 0, so that"),
+        ({"combine": "product", "correctness": 0.0}, 'combine = "product" multiplies by correctness, which is 0'),
+        ({"nudge": 0.1, "nudge_cap": 0.0}, "nudge_cap = 0 lets no advantage be nudged"),
+        (
+            {"critic": "value", "min_score": 0.0, "nudge": 0.1},
+            'critic = "value" makes its own advantages; set nudge = 0',
+        ),
+        (
+            {"critic": "value", "min_score": 0.0, "combine": "product"},
+            'critic = "value" adds up the terms; set combine',
+        ),
         ({"critic": "value", "group": "fork"}, 'critic = "value" is the baseline; set group and outcome_group'),
         ({"critic": "value"}, 'critic = "value" needs every step of a rollout; set min_score = 0'),
         ({"critic": "value", "action": "best"}, 'critic = "value" follows the executed steps; set action = "selected"'),
@@ -578,27 +634,96 @@ def test_the_tokens_of_another_tokenizer_are_refused(ids, why):
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
-def test_settings_that_an_objective_does_not_use_do_not_make_it_stale():
-    for values, unused in (
-        ({"objective": "sft"}, {"kl": 0.9, "clip": 0.1, "quality": 3.0, "gamma": 0.5}),
-        ({"objective": "ppo"}, {"baseline": "loo", "nudge_cap": 0.1, "tau_pos": 2.0}),
-        ({"objective": "ppo", "kl": 0.0}, {"kl_form": "k1"}),
-        ({"objective": "expected", "action": "all", "min_score": 0.0}, {"clip": 0.1, "ratio": "token", "gamma": 0.5}),
-        ({"objective": "ppo"}, {"gamma": 0.5, "critic_lr": 1.0}),
-        ({"objective": "sft"}, {"rarity_of": "policy", "rarity_baseline": "viable"}),
-        ({"objective": "ppo", "rarity": 0.0}, {"rarity_of": "policy", "rarity_baseline": "viable"}),
-        ({"objective": "ppo"}, {"packing": "rows", "micro_batch_tokens": 1, "processes": 2, "warn_kl": 9.0}),
-    ):
-        assert changed(**values).identity() == changed(**values, **unused).identity()
+ALWAYS = {"critic", "critic_lr", "gamma", "lam"}
+"""Left out of the key where there is no critic; and so on."""
+NUDGE, TAU, COMPARED = {"nudge", "nudge_cap"}, {"tau_pos", "tau_neg"}, {"baseline", "scale"}
+RATIO = {"ratio", "gate", "clip", "clip_high", "dual_clip"} | TAU
+IMITATED = ALWAYS | NUDGE | COMPARED | RATIO | {"quality", "rarity", "correctness", "combine", "group", "outcome_group"}
+IMITATED |= {"kl", "kl_form", "llds"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({"objective": "sft"}, IMITATED),
+        ({}, ALWAYS | NUDGE | TAU | COMPARED),
+        ({"kl": 0.0}, ALWAYS | NUDGE | TAU | COMPARED | {"kl", "kl_form"}),
+        ({"nudge": 0.1}, ALWAYS | TAU | COMPARED),
+        ({"gate": "soft"}, ALWAYS | NUDGE | COMPARED),
+        ({"group": "batch"}, ALWAYS | NUDGE | TAU),
+        ({"outcome_group": "batch"}, ALWAYS | NUDGE | TAU | {"scale"}),
+        ({"outcome_group": "batch", "scale": "std"}, ALWAYS | NUDGE | TAU),
+        ({"group": "fork", "outcome_group": "batch"}, ALWAYS | NUDGE | TAU),
+        ({"critic": "value"}, NUDGE | TAU | COMPARED),
+        ({"objective": "expected", "action": "all", "group": "fork"}, ALWAYS | NUDGE | RATIO),
+        ({"correctness": 0.0}, ALWAYS | NUDGE | TAU | COMPARED),
+        ({"correctness": 0.0, "outcome_group": "batch"}, ALWAYS | NUDGE | TAU | {"scale"}),
+        ({"combine": "product"}, ALWAYS | NUDGE | TAU | COMPARED),
+    ],
+)
+def test_what_the_key_leaves_out_is_what_it_always_left_out(changes, left_out):
+    """Written down from the code as it was before there was a table of it: old runs stay valid. (`scale` beside an
+    outcome_group alone could not be set then.)"""
+    plain = {"group": "none", "outcome_group": "none", "min_score": 0.0}
+    made = changed(**plain | changes)
+    before = COMMON.keys() | left_out | TRAIN_BEFORE
+    assert made.identity().keys() & before == before - left_out
+
+
+TRAIN_BEFORE = {"name", "policy", "dtype", "quantise", "prompt", "descriptions", "objective", "action", "min_score"}
+TRAIN_BEFORE |= IMITATED | {"epochs", "batch_size", "lr", "warmup", "max_grad_norm", "lora_r", "lora_alpha"}
+TRAIN_BEFORE |= {"lora_targets", "seed"}
+
+
+OTHER = {"baseline": "loo", "scale": "std", "outcome_group": "batch", "nudge_cap": 0.1, "gamma": 0.5, "lam": 0.5}
+OTHER |= {"critic_lr": 1.0, "kl_form": "k1", "tau_pos": 2.0, "tau_neg": 2.0, "clip": 0.1, "clip_high": 0.5}
+OTHER |= {"dual_clip": 3.0, "ratio": "token", "gate": "soft", "quality": 3.0, "rarity": 3.0, "correctness": 3.0}
+OTHER |= {"rarity_of": "selection", "rarity_baseline": "none"}
+OTHER |= {"group": "batch", "nudge": 0.2, "kl": 0.9, "llds": 0.9, "combine": "product"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"objective": "sft"},
+        {"objective": "ppo"},
+        {"objective": "ppo", "kl": 0.0, "group": "batch"},
+        {"objective": "ppo", "correctness": 0.0},
+        {"objective": "ppo", "gate": "soft"},
+        {"objective": "expected", "action": "all", "min_score": 0.0},
+    ],
+)
+def test_what_is_said_to_do_nothing_does_nothing(values):
+    """In another value it changes no advantage and, where it is not kept for old runs, no key."""
+    given = several([("q1-s0", 2, True), ("q2-s0", 1, False), ("q3-s0", 1, True)])
+    for judged in given[1]:
+        judged[1][8]["score"] = 6.0  # cot's: all states have two that can be compared
+    plain = {"group": "none", "outcome_group": "none"} | values
+    settings, before = changed(**plain), credit(*given, **plain)
+    for use in settings.idle():
+        for name in use.names:
+            other = plain | {name: OTHER.get(name, "off")}
+            if use.why:  # what has none switches its part on and off
+                assert credit(*given, **other) == before, name
+                assert use.keyed or changed(**other).identity() == settings.identity(), name
+
+
+def test_knobs_and_what_acts():
+    assert changed().identity() == changed(packing="rows", micro_batch_tokens=1, processes=2, warn_kl=9.0).identity()
     assert changed(kl=0.3).identity() != changed().identity()
-    assert changed(rarity_of="policy").identity() != changed().identity()
-    assert changed(rarity=0.0, nudge=0.1, rarity_of="policy").identity() != changed(rarity=0.0, nudge=0.1).identity()
-    assert (
-        changed(critic="value", min_score=0.0, gamma=0.5).identity()
-        != changed(critic="value", min_score=0.0).identity()
-    )
+    with_critic = {"critic": "value", "min_score": 0.0, "group": "none", "outcome_group": "none"}
+    assert changed(**with_critic, gamma=0.5).identity() != changed(**with_critic).identity()
 
 
 def test_reference_and_train_share_the_precision():
     assert Reference(**COMMON, quantise="nf4").identity() != Reference(**COMMON).identity()
     assert Reference(**COMMON, packing="rows").identity() == Reference(**COMMON).identity()
+
+
+def test_what_rarity_is_counted_against_decides_only_where_rarity_acts():
+    other = {"rarity_of": "selection", "rarity_baseline": "none"}
+    plain = {"rarity_of": "policy", "rarity_baseline": "viable"}
+    for values in ({"objective": "sft"}, {"objective": "ppo", "rarity": 0.0}):
+        assert changed(**values, **plain).identity() == changed(**values, **other).identity()
+    for values in ({"objective": "ppo"}, {"rarity": 0.0, "nudge": 0.1}):
+        assert changed(**values, **plain).identity() != changed(**values, **other).identity()

@@ -140,7 +140,7 @@ def adapter_rank(folder: Path) -> int:
 
 def _guarded(policy: str, load: Any) -> Any:
     source = resolve(policy)
-    for name in ("transformers", "bitsandbytes"):
+    for name in ("transformers", "bitsandbytes", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return load(source)
@@ -150,8 +150,9 @@ def _guarded(policy: str, load: Any) -> Any:
                 f"synth.policy: model '{policy}' brings code of its own, which is not run; read that code, then say "
                 f"`sparkctl --trust-remote-code` before the command, or give a model that transformers knows"
             ) from None
+        hub = "" if Path(source).is_dir() else "; where there is no network give a folder"
         raise SparkError(
-            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name"
+            f"synth.policy: model '{policy}' cannot be opened ({line_of(fault)}); check the folder or name{hub}"
         ) from None
 
 

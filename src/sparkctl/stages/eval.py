@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from sparkctl import outages, rollouts, tables
 from sparkctl.adapters import check_base, check_questions
@@ -37,6 +37,7 @@ from sparkctl.ids import seed_of
 from sparkctl.ports import Reply, Request
 from sparkctl.reading import Mode, Reading, guess, read_official
 from sparkctl.rollouts import Rollout
+from sparkctl.settings import Clash, Use
 from sparkctl.shots import chosen, shots_of
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
@@ -48,6 +49,14 @@ class Eval(Asked):
 
     # What the examples are decides, and that is known by their bytes; where they lie does not.
     knobs: ClassVar[frozenset[str]] = Asked.knobs | {"shots_from"}
+    uses = (*Asked.uses, Use(("shots_from",), lambda s: s.shots != 0, "with shots = 0"))
+    clashes = (
+        *Asked.clashes,
+        Clash(
+            lambda s: s.shots and not s.shots_from,
+            "shots needs shots_from, such as the validation split of MMLU-Pro",
+        ),
+    )
 
     name: str = "base"
     """The policy's name in the answers table. Set by the pipeline."""
@@ -70,12 +79,6 @@ class Eval(Asked):
     """What tokens cost: (of a prompt, sampled). None: unknown, and so is the cost of every answer."""
     seed: int = 0
     tools: Tools
-
-    @model_validator(mode="after")
-    def _shots_have_a_source(self) -> "Eval":
-        if self.shots and not self.shots_from:
-            raise ValueError(f"shots = {self.shots} needs shots_from, such as the validation split of MMLU-Pro")
-        return self
 
     @field_validator("usd_per_million_tokens", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ from sparkctl import judging, outages, rollouts, tables
 from sparkctl.ids import seed_of
 from sparkctl.outages import USUAL, MaxFailed
 from sparkctl.ports import Reply, Request
-from sparkctl.settings import Settings
+from sparkctl.settings import Settings, Use
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 
 
@@ -26,6 +26,14 @@ class Judge(Settings):
 
     knobs: ClassVar[frozenset[str]] = frozenset(
         {"concurrency", "timeout_s", "retries", "rpm", "tpm", "budget_usd", "max_failed"}
+    )
+    uses = (
+        Use(
+            ("votes", "temperature", "seed", "max_tokens"),
+            lambda s: s.model != "nano/rubric",
+            'beside model = "nano/rubric", which computes the same scores each time',
+            keyed=True,
+        ),
     )
 
     step: int = 1

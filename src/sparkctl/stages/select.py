@@ -20,7 +20,7 @@ from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION
 from sparkctl.errors import SparkError
 from sparkctl.ids import seed_of
 from sparkctl.outages import USUAL, MaxFailed
-from sparkctl.settings import Settings
+from sparkctl.settings import Settings, Use
 from sparkctl.stage import Context, Inputs, Outputs, Stage
 from sparkctl.tools.settings import Tools
 
@@ -29,6 +29,7 @@ class Select(Settings):
     """What decides the choice."""
 
     knobs: ClassVar[frozenset[str]] = frozenset({"max_failed"})
+    uses = (Use(("temperature", "seed"), lambda s: s.rule == "softmax", 'without rule = "softmax"', keyed=True),)
 
     step: int = 1
     """Which step is selected, from 1. Set by the pipeline."""

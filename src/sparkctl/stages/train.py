@@ -16,13 +16,13 @@ from statistics import pstdev
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparkctl import rollouts, tables, tokens
 from sparkctl.adapters import write_questions
 from sparkctl.episode import ACTIONS
 from sparkctl.errors import SparkError
-from sparkctl.objective import advantages, rewards
+from sparkctl.objective import advantages, parts, rewards
 from sparkctl.objective.trees import Action, Fork, Tree, distinguishing
 from sparkctl.settings import Settings
 from sparkctl.stage import Context, Inputs, Outputs, Stage
@@ -31,11 +31,6 @@ Group = Literal["none", "fork", "question", "batch"]
 INERT = 0.05
 """A term whose spread over the trained actions, after its baseline, is below this is not acting: half a point of the
 judge. Issue 11."""
-_TERMS = ("quality", "rarity", "rarity_of", "rarity_baseline", "correctness", "combine")
-_ADVANTAGE = ("group", "baseline", "scale", "outcome_group", "nudge", "nudge_cap")
-_CRITIC = ("critic", "critic_lr", "gamma", "lam")
-_GATE = ("ratio", "gate", "clip", "clip_high", "dual_clip", "tau_pos", "tau_neg")
-_DRIFT = ("kl", "kl_form", "llds")
 
 
 class Train(Settings):
@@ -45,6 +40,8 @@ class Train(Settings):
         {"device", "processes", "packing", "micro_batch_tokens", "attention", "gradient_checkpointing"}
         | {"checkpoint_every", "tensorboard", "warn_kl", "warn_collapse"}
     )
+    uses = parts.USES
+    clashes = parts.CLASHES
 
     name: str = "spark"
     """The variant's name. Set by the pipeline."""
@@ -60,7 +57,7 @@ class Train(Settings):
     objective: Literal["sft", "ppo", "expected"] = "ppo"
     action: Literal["selected", "best", "all"] = "selected"
     """Of a state: the action taken, the best scored (ties: action order), or every judged one."""
-    min_score: float = 0.0
+    min_score: float = Field(0.0, ge=0, le=10)
     """Actions that scored lower are dropped, and counted in the credit table."""
     truncated: Literal["drop", "train"] = "drop"
     """Actions whose input was cut at its token limit: nobody knows what they would have been."""
@@ -83,7 +80,7 @@ class Train(Settings):
     baseline: advantages.Baseline = "mean"
     scale: advantages.Scale = "none"
     outcome_group: Literal["none", "question", "batch"] = "none"
-    """What correctness is compared with, among executed actions."""
+    """What correctness is compared with: rollouts, each counted once, of the same question or all."""
     nudge: float = Field(0.0, ge=0)
     """Adds nudge * rarity to the advantage, bounded by nudge_cap times its size."""
     nudge_cap: float = Field(0.5, ge=0, lt=1)
@@ -145,69 +142,10 @@ class Train(Settings):
     warn_collapse: float = Field(0.5, ge=0, le=1)
     """Warn where the tool entropy falls below this share of what it was at first."""
 
-    def identity(self) -> dict[str, Any]:
-        """Parts that the objective does not use do not make it stale."""
-        unused: tuple[str, ...] = ()
-        if self.objective == "sft":
-            unused += _TERMS + _ADVANTAGE + _DRIFT
-        if self.objective != "ppo":
-            unused += _GATE
-        if self.critic == "none":
-            unused += _CRITIC
-        if self.group == "none":
-            unused += ("baseline", "scale") if self.outcome_group == "none" else ("scale",)
-        unused += () if self.nudge else ("nudge", "nudge_cap")
-        unused += () if self.rarity or self.nudge else ("rarity_of", "rarity_baseline")
-        unused += () if self.kl else ("kl", "kl_form")
-        unused += ("tau_pos", "tau_neg") if self.gate == "clip" else ()
-        return {k: v for k, v in super().identity().items() if k not in unused}
-
     @property
     def pays_by_outcome(self) -> bool:
         """Whether the reward is nothing without the outcome."""
         return self.combine == "product" and self.objective != "sft"
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> "Train":
-        for wrong, why in self._contradictions():
-            if wrong:
-                raise ValueError(why)
-        return self
-
-    def _contradictions(self) -> list[tuple[bool, str]]:
-        every, value = self.action == "all", self.critic == "value"
-        found = [
-            (self.objective == "sft" and every, 'objective = "sft" imitates one action, action = "all" has nine'),
-            (
-                self.objective == "expected" and not every,
-                'objective = "expected" sums over the fork; set action = "all"',
-            ),
-            (value and self.objective == "sft", 'critic = "value" needs objective = "ppo"'),
-        ]
-        if self.objective == "sft":
-            return found
-        product, grouped = self.combine == "product", (self.group, self.outcome_group) != ("none", "none")
-        executed = 'combine = "product" needs correctness, which only the executed action has; '
-        return [
-            *found,
-            (every and self.min_score > 0, 'action = "all" compares with low scores; set min_score = 0'),
-            (product and every, executed + 'set action = "selected"'),
-            (product and self.group == "fork", executed + 'group = "fork" compares it with others'),
-            (product and self.outcome_group != "none", 'combine = "product" makes one reward, compared within group'),
-            (self.ratio == "sequence" and self.action != "selected", 'ratio = "sequence" needs action = "selected"'),
-            (self.kl > 0 and self.kl_form == "fork" and not every, 'kl_form = "fork" needs action = "all"'),
-            (self.scale == "std" and self.group == "none", 'scale = "std" needs a group'),
-            (self.gate == "soft" and self.dual_clip is not None, 'gate = "soft" has no clip; leave dual_clip out'),
-            (value and self.objective != "ppo", 'critic = "value" needs objective = "ppo"'),
-            (
-                value and self.action != "selected",
-                'critic = "value" follows the executed steps; set action = "selected"',
-            ),
-            (value and grouped, 'critic = "value" is the baseline; set group and outcome_group to "none"'),
-            (value and product, 'critic = "value" adds up the terms; set combine = "sum"'),
-            (value and self.nudge > 0, 'critic = "value" makes its own advantages; set nudge = 0'),
-            (value and self.min_score > 0, 'critic = "value" needs every step of a rollout; set min_score = 0'),
-        ]
 
 
 _Start = tuple[list[float] | None, int | None]
@@ -483,7 +421,7 @@ def spreads(entries: Sequence[_Entry], settings: Train) -> dict[str, float]:
         group = _group_of(term, settings)
         compared = [e for e in valued if e.trained or group == "fork"]
         if term == "correctness":
-            compared = [e for e in compared if e.executed]
+            compared = [e for e in compared if e.knows_outcome]
         worth = [getattr(e.terms, term) or 0.0 for e in compared]
         labels = None if group == "none" else [_label(e, group) for e in compared]
         left = advantages.estimate(worth, labels, settings.baseline)
@@ -530,7 +468,7 @@ def _estimate(entries: Sequence[_Entry], settings: Train) -> None:
         _add_estimate(product, settings.group, settings, settings.scale)
     else:
         executed = [(e, outcome) for e, _, _, outcome in paid if e.trained and e.knows_outcome]
-        _add_estimate(executed, settings.outcome_group, settings, "none")
+        _add_outcome(executed, settings)
     for entry, _, _, _ in paid:
         entry.advantage = advantages.nudge(entry.advantage, settings.nudge * entry.rarity, settings.nudge_cap)
 
@@ -553,18 +491,35 @@ def _add_estimate(
     valued: Sequence[tuple[_Entry, float]], group: Group, settings: Train, scale: advantages.Scale
 ) -> None:
     labels = None if group == "none" else [_label(e, group) for e, _ in valued]
+    estimated = _estimated([value for _, value in valued], labels, group, settings, scale)
+    for (entry, _), advantage in zip(valued, estimated, strict=True):
+        entry.advantage += advantage
+
+
+def _add_outcome(executed: Sequence[tuple[_Entry, float]], settings: Train) -> None:
+    """The outcome is the rollout's: each rollout is compared once, however long, and each of its steps gets the same."""
+    once = {e.state[0]: (e.step["question_id"], outcome) for e, outcome in executed}
+    group = settings.outcome_group
+    labels = None if group == "none" else [question if group == "question" else None for question, _ in once.values()]
+    outcomes = [outcome for _, outcome in once.values()]
+    estimated = dict(zip(once, _estimated(outcomes, labels, group, settings, settings.scale), strict=True))
+    for entry, _ in executed:
+        entry.advantage += estimated[entry.state[0]]
+
+
+def _estimated(
+    values: Sequence[float], labels: Sequence[Hashable] | None, group: Group, settings: Train, scale: advantages.Scale
+) -> list[float]:
     if group == "question" and labels and len(labels) == len(set(labels)):
         raise SparkError(
             f'train.{settings.name}: group "question" compares the rollouts of a question, and each has one; '
             f"set synth.samples to 2 or more, or another group"
         )
-    estimated = advantages.estimate([value for _, value in valued], labels, settings.baseline, scale)
-    for (entry, _), advantage in zip(valued, estimated, strict=True):
-        entry.advantage += advantage
+    return advantages.estimate(values, labels, settings.baseline, scale)
 
 
 def _label(entry: _Entry, group: Group) -> Hashable:
-    # Of a question the rollouts are compared step by step: otherwise a long one would weigh more than a short one.
+    # Quality and rarity differ by step: of a question the rollouts are compared at equal depth.
     question = (entry.step["question_id"], entry.step["step_idx"])
     return {"fork": entry.state, "question": question, "batch": None}[group]
 
