@@ -308,6 +308,18 @@ MUTANTS = [
     Mutant("standard input is left to whoever reads it", "cli.py", "        os.dup2(nothing.fileno(), 0)\n", "        pass\n", "test_remote_code.py"),
     Mutant("a variant's name may lead out of the data folder", "pipeline.py", '            names.checked(variant, "train.variant")\n', "", "test_names.py"),
     Mutant("a name may be longer than a file system takes", "names.py", " or len(name.encode()) > LONGEST", "", "test_names.py"),
+    Mutant("escape sequences reach the terminal in tables", "report/terminal.py", "yield Segment(text if control else plain(text), style, control)", "yield Segment(text, style, control)", "test_plain.py"),
+    Mutant("escape sequences reach the terminal in errors", "cli.py", "    say(f\"sparkctl: {line if", "    print(f\"sparkctl: {line if", "test_plain.py"),
+    Mutant("marks that turn the direction reach the terminal", "plain.py", "\\u2028-\\u202e", "\\u2028", "test_plain.py"),
+    Mutant("a title with escapes is measured before it is plain", "report/terminal.py", "super().render_str(plain(text), **how)", "super().render_str(text, **how)", "test_plain.py"),
+    Mutant("escape sequences reach the terminal in a traceback", "cli.py", "        sys.excepthook = _crashed  # here, for typer sets its own\n", "", "test_plain.py"),
+    Mutant("what Arrow casts wrongly is believed", "tables.py", "    if _is_view(values.type):\n", "    if False:\n", "test_tables.py"),
+    Mutant("names of columns that are no text are a crash", "store.py", "_UNREADABLE = (pa.ArrowException, OSError, ValueError)", "_UNREADABLE = (pa.ArrowException, OSError)", "test_store.py"),
+    Mutant("a damaged memory is not saved", "ports.py", "            if not is_damage(fault):\n                raise\n", "            raise\n", "test_salvage.py"),
+    Mutant("what a damaged memory's log holds is lost", "pages.py", "newer = _logged(log.read_bytes(), size) if log.exists() else {}", "newer = {}", "test_salvage.py"),
+    Mutant("of a sum in a damaged memory the first found counts", "salvage.py", "usd = max(usd, excluded.usd)", "usd = min(usd, excluded.usd)", "test_salvage.py"),
+    Mutant("a memory that was cut off is taken as it is", "ports.py", "if is_cut(self.path):", "if False:", "test_salvage.py"),
+    Mutant("long rows of a damaged memory end at their page", "pages.py", "here = here if here <= longest else least", "here = least", "test_salvage.py"),
 ]  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
             "eval.shots_from: no file 'nowhere.parquet'; give a Parquet file in MMLU-Pro's schema or hub:",
         ),
         (["run", "--profile", "huge"], "--profile 'huge': unknown; there are: nano, paper"),
-        (["run", "--run", "../x"], "--run: '../x'"),
+        (["run", "--run", "../x"], "--run: '../x' cannot be the name of a file"),
         (["plan", "--data", __file__], "test_cli.py': is a file; give a folder"),
         (["synth", "--set", "synth.policy=./nowhere"], "synth.policy: './nowhere' is no folder"),
         (["run", "--recipes", "nowhere"], "nowhere/synth.toml: cannot be read"),
