@@ -1,6 +1,7 @@
 """What must hold of the mode landlock: which rights each version of Landlock is asked for, what its layers refuse without
 the list of system calls, and that a scratch folder is bounded and removed whatever is in it."""
 
+import ctypes
 import json
 import os
 import socket
@@ -21,17 +22,18 @@ class Kernel:
 
     def __init__(self, version: int) -> None:
         self.version, self.rulesets, self.rules, self.enforced = version, [], [], 0
-        self.syscall = lambda number, *args: self._called(number.value, [a.value for a in args])
+        self.syscall = lambda number, *args: self._called(number.value, args)
         self.syscall.restype = None
 
     def _called(self, number, args):
-        if number == 444 and args[2] == 1:
+        if number == 444 and args[2].value == 1:
             return self.version
         if number == 444:
-            self.rulesets.append(struct.unpack(f"{args[1] // 8}Q", args[0]))
+            size = args[1].value
+            self.rulesets.append(struct.unpack(f"{size // 8}Q", ctypes.string_at(args[0], size)))
             return os.open(os.devnull, os.O_RDONLY)
         if number == 445:
-            rights, place = struct.unpack("=Qi", args[2])
+            rights, place = struct.unpack("=Qi", ctypes.string_at(args[2], 12))
             self.rules.append((os.readlink(f"/proc/self/fd/{place}"), rights))
         self.enforced += number == 446
         return 0
@@ -188,11 +190,13 @@ def test_whatever_is_in_it_a_folder_is_removed(tmp_path):
 )
 def test_a_folder_is_full_by_its_bytes_or_its_files(tmp_path, files, size, full):
     """At most 64 KiB and 10 files, the folder itself among them; what files take on disk counts, not how long they say."""
-    (tmp_path / "sub").mkdir() if files > 5 else None
+    if files > 5:
+        (tmp_path / "sub").mkdir()
     for i in range(files - (files > 5)):
         folder = tmp_path / "sub" if files > 5 and i % 2 else tmp_path
         (folder / f"{i}").write_bytes(b"x" * size)
-    (tmp_path / "0").open("ab").truncate(2**30) if files == 9 else None
+    if files == 9:
+        os.truncate(tmp_path / "0", 2**30)
     assert landlock.overfull(str(tmp_path), 2**16, 10) is full
 
 

@@ -60,6 +60,7 @@ def found(wanted: Wanted = "auto") -> Mode:
     return Mode(wanted)
 
 
+@functools.cache
 def _strongest() -> Mode:
     if sys.platform != "linux":
         return Mode("off", (_LINUX,))

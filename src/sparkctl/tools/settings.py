@@ -5,12 +5,11 @@ what was recorded), `mcp` (a tool of a Model Context Protocol server). Only what
 use enters a key: time limits never do, and an offline corpus does by its bytes.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sparkctl.settings import Settings
+from sparkctl.settings import Clash, Settings, Use
 from sparkctl.tools import sandbox
 from sparkctl.tools.sandbox import Wanted
 
@@ -47,8 +46,13 @@ class Tool(Settings):
     """What every tool's table may hold."""
 
     knobs = frozenset({"timeout_s", "concurrency"})
-    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {"mcp": ("mcp",)}
-    """Back end -> the settings that decide what it answers."""
+    uses: ClassVar[tuple[Use, ...]] = (Use(("mcp",), lambda t: t.backend == "mcp", 'without backend = "mcp"'),)
+    clashes = (
+        Clash(
+            lambda t: t.backend == "mcp" and t.mcp is None,
+            'backend = "mcp" needs mcp.tool, and mcp.command or mcp.url',
+        ),
+    )
 
     backend: Literal["offline", "live", "replay", "mcp"] = "offline"
     timeout_s: float = Field(30.0, gt=0)
@@ -57,17 +61,6 @@ class Tool(Settings):
     """Knob: calls of `live` and `mcp` in flight."""
     mcp: Mcp | None = None
 
-    @model_validator(mode="after")
-    def _server_named(self) -> Self:
-        if self.backend == "mcp" and self.mcp is None:
-            raise ValueError('backend = "mcp" needs mcp.tool, and mcp.command or mcp.url')
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """The back end, and those of its settings that decide what it answers."""
-        known = super().identity()
-        return {name: known[name] for name in ("backend", *self.decisive.get(self.backend, ()))}
-
 
 class Computing(Tool):
     """A tool that computes; there is no service of its kind to ask."""
@@ -75,13 +68,14 @@ class Computing(Tool):
     backend: Literal["offline", "replay", "mcp"] = "offline"
 
 
+_LIMITS = ("sandbox", "cpu_s", "wall_s", "memory_mb")
+
+
 class Python(Computing):
     """The process that runs a policy's Python."""
 
-    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "offline": ("sandbox", "cpu_s", "wall_s", "memory_mb"),
-        **Tool.decisive,
-    }
+    # Not refused: the embedded judge has a process of its own, with the same limits, whatever the back end here.
+    uses = (*Tool.uses, Use(_LIMITS, lambda t: t.backend == "offline"))
 
     sandbox: Wanted = "auto"
     """bwrap, landlock: a sandbox, the first is stronger. auto: the strongest that works here, else off. off: every call is
@@ -95,7 +89,7 @@ class Python(Computing):
 
     def limits(self) -> dict[str, Any]:
         """What `python_repl.opened` is called with."""
-        return self.model_dump(include=set(self.decisive["offline"]))
+        return self.model_dump(include=set(_LIMITS))
 
     def identity(self) -> dict[str, Any]:
         """With the mode that is used on this machine, whatever was wanted: a weaker one answers otherwise. Finding that out
@@ -111,7 +105,7 @@ class Service(Tool):
     """A tool that a service on the network can answer."""
 
     knobs = Tool.knobs | {"min_interval_s", "contact"}
-    decisive: ClassVar[Mapping[str, tuple[str, ...]]] = {"live": ("url",), **Tool.decisive}
+    uses = (*Tool.uses, Use(("url",), lambda t: t.backend == "live", 'without backend = "live"'))
 
     url: str | None = None
     """Another address of the service: a mirror, a SearXNG server. Default: the public one."""
@@ -121,10 +115,14 @@ class Service(Tool):
     """Knob: an address or page that the service can reach you at, as part of the user agent."""
 
 
+_CORPUS = Use(("corpus",), lambda t: t.backend == "offline", 'without backend = "offline"')
+
+
 class Facts(Computing):
     """A tool that looks into a corpus on this machine."""
 
     knobs = Computing.knobs | {"corpus"}
+    uses = (*Computing.uses, _CORPUS)
 
     corpus: str | None = None
     """Parquet file with the columns `title` and `text`; default: the small embedded one. Its bytes decide."""
@@ -134,6 +132,7 @@ class Search(Service):
     """A tool that looks into a corpus, or asks a service."""
 
     knobs = Service.knobs | {"corpus"}
+    uses = (*Service.uses, _CORPUS)
 
     corpus: str | None = None
     """As for static_kb."""

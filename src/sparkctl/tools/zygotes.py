@@ -71,7 +71,8 @@ class Zygote:
                 return
         self.complaints.seek(0)
         lines = self.complaints.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise NoSandbox(f"it does not start: {lines[-1][:200]}; {_REMEDY[mode]}")
+        said = lines[-1].partition(". ")[0][:200]
+        raise NoSandbox(f"it does not start: {said}; {_REMEDY[mode]}")
 
     def _write(self, value: Any, deadline: float) -> None:
         pipe, text = self.process.stdin, json.dumps(value).encode() + b"\n"
