@@ -69,7 +69,7 @@ def verdicts(console: Console, run: Material) -> None:
         said.insert(0, f"What this run shows of {verdict.subject(run)}:")
     if run.missing:
         said.append(f"This run is not finished. Missing: {', '.join(run.missing)}.")
-    for line in [*said, *([NANO_SAYS] if run.is_nano else [])]:
+    for line in [*said, *verdict.walled(run), *([NANO_SAYS] if run.is_nano else [])]:
         console.print(line, markup=False, highlight=False)
 
 
