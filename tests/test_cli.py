@@ -182,7 +182,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path):
     """RLIMIT_FSIZE stands for the full disk: every write beyond 2 KiB fails."""
     limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048)); from sparkctl.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", limited, "synth", "--data", tmp_path / "data"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", limited, "synth", "--step", "1", "--data", tmp_path / "data"], capture_output=True, text=True, cwd=ROOT
     )
     refused(done, str(tmp_path / "data"))
     assert written(tmp_path / "data") == []
