@@ -21,7 +21,7 @@ def replicate(
     """One seed's run, brought up to date by `sparkctl eval` as a user types it, and opened for reading."""
     settings = [f"{section}.seed={seed}" for section in ("synth", "train", "eval")]
     settings += [f"eval.limit={asked.limit}", f"eval.policies={json.dumps(list(policies))}", *sets, *asked.sets]
-    run = f"science-{seed}{name}"
+    run = f"science-{seed}{name}".replace(".", "_")
     command = [sys.executable, "-m", "sparkctl", "eval", "--json", "--run", run, "--data", str(asked.data)]
     print(f"{run}: sparkctl eval {' '.join(sets)}", file=sys.stderr, flush=True)
     ended = subprocess.run(command + [w for s in settings for w in ("--set", s)], stdout=subprocess.PIPE, check=False)

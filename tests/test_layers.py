@@ -10,11 +10,14 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids", "names", "trust"}
+LOW = {"errors", "ids", "names", "plain", "trust"}
 MIDDLE = LOW | {"engines", "episode", "outages", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
+    "plain": set(),
+    "pages": set(),
+    "salvage": {"pages"},
     "names": {"errors"},
     "trust": set(),
     "episode": set(),
@@ -27,9 +30,9 @@ MAY_IMPORT = {
     "outages": {"errors"},
     "engines": {"outages", "settings"},
     "tables": {"errors", "episode", "recipe"},
-    "ports": LOW,
+    "ports": LOW | {"salvage"},
     "store": LOW | {"tables"},
-    "progress": {"ports"},
+    "progress": {"plain", "ports"},
     "judging": {"episode"},
     "selection": {"episode"},
     "reading": LOW | {"episode"},
@@ -71,8 +74,8 @@ MAY_IMPORT = {
         "tools",
         "backends",
     },
-    "report": {"errors", "episode", "report", "selection"},
-    "recordings": LOW | {"episode", "ports", "recipe", "store", "tables"},
+    "report": {"errors", "episode", "plain", "report", "selection"},
+    "recordings": LOW | {"episode", "ports", "recipe", "salvage", "store", "tables"},
     "corpora": LOW | {"store", "tools"},
     "toolports": LOW | {"episode", "ports", "recipe", "recordings", "corpora", "backends", "tools", "nano"},
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
@@ -100,7 +103,19 @@ MAY_IMPORT = {
     "preflight": LOW | {"backends", "engines", "episode", "pipeline", "toolports", "tools", "wiring"},
     "doctor": LOW | {"backends", "engines", "pipeline", "ports", "preflight", "settings", "toolports", "tools"},
     "__main__": {"cli"},
-    "cli": {"errors", "trust", "doctor", "lock", "recipe", "workbench", "report", "reporting", "tables", "store"},
+    "cli": {
+        "errors",
+        "plain",
+        "trust",
+        "doctor",
+        "lock",
+        "recipe",
+        "workbench",
+        "report",
+        "reporting",
+        "tables",
+        "store",
+    },
 }
 
 

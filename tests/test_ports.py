@@ -108,9 +108,9 @@ def test_a_lazy_port_is_opened_once_and_only_when_asked():
     assert opened == [1]
 
 
-def test_a_broken_file_is_named(tmp_path):
+def test_a_file_that_cannot_be_used_is_named(tmp_path):
     path = tmp_path / "memory.sqlite"
-    path.write_bytes(b"this is no database at all" * 100)
+    sqlite3.connect(path).execute("CREATE TABLE replies (x)").connection.close()
     with pytest.raises(SparkError, match=r"memory\.sqlite: the memory of replies cannot be used"):
         Memory(path).recall(["x"])
 

@@ -3,6 +3,7 @@
 import json
 import os
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -165,3 +166,20 @@ def test_a_line_of_the_log_that_a_kill_cut_short_is_left_out(tmp_path):
     with (tmp_path / "mine" / "runs.jsonl").open("ab") as file:
         file.write(b'{"at": 1, "no\xc3')
     assert [record["node"] for record in store.records()] == ["synth.1"]
+
+
+def test_a_column_whose_name_is_no_utf8_is_a_damaged_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"name_of_it": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"name_of_it", b"name_\xff\xfeit"))
+    with pytest.raises(SparkError, match=r"t\.parquet: not a readable Parquet file"):
+        stores.read_parquet(path)
+    assert stores.digest_artifact(path)
+    assert stores.provenance(path) is None
+
+
+@pytest.mark.parametrize("said", ["[" * 100_000, "[]", "7", "{", '{"settings": 7, "inputs": [], "identities": "x"}'])
+def test_odd_provenance_is_none_or_has_no_odd_parts(tmp_path, said):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"sparkctl": said}), path)
+    assert not stores.provenance(path)

@@ -1,11 +1,13 @@
 """What must hold of the contract: each fault is named by file, column and remedy."""
 
+import re
+
 import pyarrow as pa
 import pytest
 
 from sparkctl import tables
 from sparkctl.errors import SparkError
-from support import questions_table
+from support import question, questions_table
 
 
 def faulty(change):
@@ -90,3 +92,44 @@ def test_updates_made_before_there_was_a_reward_are_read():
     row = {"update": 1, "epoch": 1, "policy_loss": 0.0, "approx_kl": 0.0, "entropy": 0.0, "grad_norm": 0.0}
     older = tables.from_rows("updates", [row | {"lr": 0.0, "tokens": 1}]).drop_columns(["reward"])
     assert tables.check(older, "updates", "made")["reward"].to_pylist() == [None]
+
+
+WORDS, LISTS = ["1", "2", "3"], [["a", "b"], ["c", "d"], ["e", "f"]]
+COLUMNS = [
+    *(pa.array(WORDS, kind) for kind in (pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()))),
+    *(pa.array([b"\xff", b"b", b"c"], kind) for kind in (pa.binary(), pa.binary_view(), pa.large_binary())),
+    *(pa.array(LISTS, kind(pa.string())) for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)),
+    *(pa.array(LISTS, pa.list_(kind)) for kind in (pa.string_view(), pa.dictionary(pa.int32(), pa.string()))),
+    pa.array(LISTS, pa.list_(pa.string(), 2)),
+    pa.array([LISTS] * 3),
+    pa.array([[{"a": "b"}]] * 3),
+    pa.array([{"a": "b"}] * 3),
+    pa.array([[("a", "b")]] * 3, pa.map_(pa.string(), pa.string())),
+    *(pa.array([1, 2, 3]).cast(kind) for kind in (pa.float16(), pa.uint64(), pa.decimal128(20, 0), pa.timestamp("s"))),
+    pa.array([float("nan"), float("inf"), 1.5]),
+    pa.array([True, False, True]),
+    pa.nulls(3),
+]
+
+
+@pytest.mark.parametrize("values", COLUMNS, ids=lambda values: str(values.type))
+@pytest.mark.parametrize("column", ["question_id", "question", "options", "category", "answer_index"])
+@pytest.mark.parametrize("with_a_null", [True, False])
+def test_a_column_of_any_type_is_cast_or_refused_in_one_line(values, column, with_a_null):
+    if with_a_null:
+        values = pa.array([None, *values.to_pylist()[1:]], values.type)
+    odd = replaced(questions_table(3), column, values)
+    said = ""
+    try:
+        tables.check(odd, "questions", "F").validate(full=True)
+    except SparkError as refused:
+        said = str(refused)
+    assert re.fullmatch(f"F: .*{column}.*" if with_a_null else f"(F: .*{column}.*)?", said), said
+
+
+def test_half_of_a_surrogate_pair_becomes_a_question_mark():
+    """As JSON may bring it: a judge's reason, an observation."""
+    rows = [question(1, question="a\ud800b", options=["\udfff", "x"]), question(2)]
+    table = tables.check(tables.from_rows("questions", rows), "questions", "F")
+    assert table["question"].to_pylist() == ["a?b", "what is 2 + 1?"]
+    assert table["options"].to_pylist()[0] == ["?", "x"]

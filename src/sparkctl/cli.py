@@ -9,20 +9,26 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sparkctl import trust
 from sparkctl.errors import SparkError
+from sparkctl.plain import plain, say
 
 if TYPE_CHECKING:
     from sparkctl.workbench import Workbench
 
 _INTERRUPTED = 130
 """What typer gives back, instead of raising, where Ctrl-C was pressed."""
+
+_LONGEST_LINE = 2000
+"""Characters of an error: some quote what a file holds, which may be of any length."""
 
 _LEAST_WIDTH = 14
 """Characters that a column of `show` needs to be of use."""
@@ -41,7 +47,7 @@ def _say_version(wanted: bool) -> None:
     if wanted:
         from importlib import metadata
 
-        print(f"sparkctl {metadata.version('sparkctl')}")
+        say(f"sparkctl {metadata.version('sparkctl')}")
         raise typer.Exit
 
 
@@ -167,11 +173,9 @@ def _show(what: str, found: Any, as_json: bool) -> None:
     if as_json:
         _print(found, True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    getattr(terminal, what)(Console(), found)
+    getattr(terminal, what)(terminal.Screen(), found)
 
 
 @app.command("train")
@@ -201,11 +205,9 @@ def train_command(
     if as_json:
         _print(found, True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    (terminal.audits if audited else terminal.footprints)(Console(), found)
+    (terminal.audits if audited else terminal.footprints)(terminal.Screen(), found)
 
 
 @app.command("eval")
@@ -263,11 +265,9 @@ def report_command(
     if as_json:
         _print({"report": str(path), "runs": {of.run.name: of.as_json() for of in found}}, True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    console = Console()
+    console = terminal.Screen()
     for of in found:
         terminal.verdicts(console, of.run)
     console.print(f"Report: {path}", soft_wrap=True)
@@ -291,11 +291,9 @@ def score_command(
     if as_json:
         _print({"mode": mode} | card.as_json(), True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    terminal.scores(Console(), card, mode)
+    terminal.scores(terminal.Screen(), card, mode)
 
 
 @app.command("compare")
@@ -314,11 +312,9 @@ def compare_command(
     if as_json:
         _print(found.as_json(), True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    terminal.comparison(Console(), found)
+    terminal.comparison(terminal.Screen(), found)
 
 
 @app.command("plan")
@@ -336,7 +332,7 @@ def plan_command(
         _print([{"node": f.node.name, "runs": f.runs, "why": f.why} for f in fates], True)
         return
     for fate in fates:
-        print(f"{'run  ' if fate.runs else 'reuse'}  {_spoken(fate.node.name)}: {fate.why}")
+        say(f"{'run  ' if fate.runs else 'reuse'}  {_spoken(fate.node.name)}: {fate.why}")
 
 
 @app.command("show")
@@ -355,23 +351,23 @@ def show_command(
     if as_json:
         _print(found.to_pylist(), True)
         return
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console()
+    from sparkctl.report.terminal import Screen
+
+    console = Screen()
     if found.num_columns * _LEAST_WIDTH > console.width:  # too narrow for a line each: a table each
         for row in found.to_pylist():
             shown = Table(show_header=False)
             for name, value in row.items():
-                shown.add_row(name, Text(_cell(value)))
+                shown.add_row(name, _cell(value))
             console.print(shown)
         return
     shown = Table()
     for name in found.column_names:
         shown.add_column(name, overflow="ellipsis", no_wrap=True)
     for row in found.to_pylist():
-        shown.add_row(*(Text(_cell(value)) for value in row.values()))
+        shown.add_row(*(_cell(value) for value in row.values()))
     console.print(shown)
 
 
@@ -386,7 +382,7 @@ def path_command(
 ) -> None:
     """Print the file of a table of the run, one line for each round or policy."""
     for path in _workbench(profile, run, None, data, None).paths(table, _part(step, policy)):
-        print(path)
+        say(str(path))
 
 
 @app.command("schema")
@@ -405,10 +401,10 @@ def schema_command(
         _print(columns, True)
         return
     for spec in chosen:
-        print(f"{spec.name}: made by {spec.made_by}, one row per {spec.row}, key {', '.join(spec.key)}")
+        say(f"{spec.name}: made by {spec.made_by}, one row per {spec.row}, key {', '.join(spec.key)}")
         for column in spec.columns:
             null = f"; null: {column.null}" if column.null else ""
-            print(f"  {column.name:<20} {column.type!s:<22} {column.meaning}{null}")
+            say(f"  {column.name:<20} {column.type!s:<22} {column.meaning}{null}")
 
 
 _recordings = typer.Typer(
@@ -426,7 +422,7 @@ def export_command(
     """Write the recordings of a data folder to a file, to ship it with a data set."""
     from sparkctl.workbench import recordings
 
-    print(f"{recordings(data).write(file, tool)} recordings written to {file}")
+    say(f"{recordings(data).write(file, tool)} recordings written to {file}")
 
 
 @_recordings.command("import")
@@ -441,7 +437,7 @@ def import_command(
     from sparkctl.workbench import recordings
 
     done = recordings(data).read(file, replace=replace)
-    print(f"{done.new} recordings added, {done.replaced} replaced, {done.known} there already")
+    say(f"{done.new} recordings added, {done.replaced} replaced, {done.known} there already")
 
 
 @app.command("doctor")
@@ -454,8 +450,6 @@ def doctor_command(
     as_json: Json = False,
 ) -> None:
     """Say what of a recipe works on this machine, and what to do where something does not. Exit code 1 if so."""
-    from rich.console import Console
-
     from sparkctl import recipe
     from sparkctl.doctor import examine
     from sparkctl.report import terminal
@@ -464,7 +458,7 @@ def doctor_command(
     if as_json:
         _print([vars(finding) for finding in found], as_json)
     else:
-        terminal.findings(Console(), [(f.what, f.works, f.says, f.do) for f in found])
+        terminal.findings(terminal.Screen(), [(f.what, f.works, f.says, f.do) for f in found])
     raise typer.Exit(int(any(finding.works is False for finding in found)))
 
 
@@ -480,10 +474,10 @@ def gc_command(
     with lock.held(data) if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
         garbage = store.garbage()
         for path in garbage:
-            print(path)
+            say(str(path))
             if yes:
                 remove(path)
-    print(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", file=sys.stderr)
+    say(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", sys.stderr)
 
 
 def _report(bench: "Workbench", fates: list[Any], as_json: bool, *, with_page: bool = False) -> None:
@@ -492,11 +486,9 @@ def _report(bench: "Workbench", fates: list[Any], as_json: bool, *, with_page: b
     if as_json:
         _print(result.as_json() | ({"report": str(bench.report())} if with_page else {}), True)
         return
-    from rich.console import Console
-
     from sparkctl.report import terminal
 
-    console = Console()
+    console = terminal.Screen()
     terminal.categories(console, result.policies)
     terminal.tool_mix(console, result.policies)
     terminal.stages(console, result.seconds, result.reused_by_stage)
@@ -514,7 +506,7 @@ def _print(value: Any, as_json: bool) -> None:
         return
     for fate in value:
         done = f"made in {fate.seconds:.1f} s ({fate.why})" if fate.runs else "up to date"
-        print(f"{_spoken(fate.node.name)}: {done}")
+        say(f"{_spoken(fate.node.name)}: {done}")
 
 
 def _as_json(value: Any) -> Any:
@@ -529,7 +521,7 @@ def _spoken(name: str) -> str:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else str(value)
-    return " ".join(text.split())[:60]
+    return plain(" ".join(text.split())[:60])
 
 
 def main() -> None:
@@ -560,11 +552,17 @@ def main() -> None:
             if not said:  # the help was asked for, by giving no command, and has been shown
                 raise SystemExit(2) from None
             _fail(f"{said}; see sparkctl --help")
+        sys.excepthook = _crashed  # here, for typer sets its own
         raise
 
 
+def _crashed(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, in whose message others' words may stand."""
+    say("".join(traceback.format_exception(kind, fault, trace)).rstrip(), sys.stderr)
+
+
 def _fail(*lines: str) -> None:
-    for line in lines:
-        print(f"sparkctl: {' '.join(line.split())}", file=sys.stderr)
+    for line in (" ".join(line.split()) for line in lines):
+        say(f"sparkctl: {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}", sys.stderr)
     sys.stderr.flush()
     raise SystemExit(2)

@@ -485,11 +485,11 @@ def _why(node: Node, made_of: dict[str, Any], store: Store) -> str:
     if before is None:
         return "not made yet in this run"
     changes = (
-        [f"stage version changed {before['version']} -> {made_of['version']}"]
-        if before["version"] != made_of["version"]
+        [f"stage version changed {before.get('version')} -> {made_of['version']}"]
+        if before.get("version") != made_of["version"]
         else []
     )
-    changes += _changed_settings(before["settings"], made_of["settings"])
+    changes += _changed_settings(before.get("settings", {}), made_of["settings"])
     for kind in ("inputs", "identities"):
         old, new = before.get(kind, {}), made_of[kind]
         changes += [f"{name} changed" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]

@@ -6,6 +6,7 @@ of its request. Resuming is remembering: a killed stage starts over and is answe
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from typing import Any
 
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
+from sparkctl.plain import say
+from sparkctl.salvage import TABLES, is_cut, is_damage, is_reply, salvage
 
 Request = dict[str, Any]
 
@@ -49,17 +52,31 @@ class Memory:
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
-        """Opened at its first use: a run that asks nothing writes nothing."""
+        """Opened at its first use: a run that asks nothing writes nothing. A damaged file is replaced, and that is said."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._connected()
+        except sqlite3.Error as fault:
+            if not is_damage(fault):
+                raise
+            say(salvage(self.path, self.path.stat().st_ino), sys.stderr)
+            return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        if is_cut(self.path):
+            raise sqlite3.DatabaseError("its end is missing")
         db = sqlite3.connect(self.path, timeout=60)
-        db.execute("PRAGMA journal_mode=WAL")
-        # Safe against a killed process; only a power cut may lose the last replies, never the file. Waiting for the disk
-        # after each reply would halve the rate of a fast judge.
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS replies (digest TEXT PRIMARY KEY, body TEXT, cost_usd REAL) WITHOUT ROWID"
-        )
-        db.execute("CREATE TABLE IF NOT EXISTS paid (account TEXT PRIMARY KEY, usd REAL) WITHOUT ROWID")
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            # Safe against a killed process; only a power cut may lose the last replies, never the file. Waiting for the
+            # disk after each reply would halve the rate of a fast judge.
+            db.execute("PRAGMA synchronous=NORMAL")
+            for table in ("replies", "paid"):
+                db.execute(TABLES[table])
+        except sqlite3.Error:
+            db.close()
+            raise
+        self._inode = self.path.stat().st_ino if self.path.exists() else 0
         return db
 
     def recall(self, digests: Sequence[str]) -> dict[str, Reply]:
@@ -70,14 +87,14 @@ class Memory:
                 part = digests[i : i + 500]
                 marks = ",".join("?" * len(part))
                 rows = db.execute(f"SELECT digest, body, cost_usd FROM replies WHERE digest IN ({marks})", part)
-                known |= {name: Reply(json.loads(body), None, cost) for name, body, cost in rows}
+                known |= {row[0]: _reply(*row) for row in rows}
         return known
 
     def keep(self, replies: dict[str, Reply], account: str | None = None) -> None:
         """Store replies in one transaction: all or none survive a crash. Failures are not stored, but what they cost is
         booked on `account` like the rest."""
         good = {name: reply for name, reply in replies.items() if reply.error is None}
-        rows = [(name, json.dumps(r.body, ensure_ascii=False), r.cost_usd) for name, r in good.items()]
+        rows = [(name, _dumped(r.body), r.cost_usd) for name, r in good.items()]
         cost = sum(reply.cost_usd or 0.0 for reply in replies.values())
         with self.opened() as db, db:
             db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
@@ -95,16 +112,42 @@ class Memory:
         """Close the file, if it was opened."""
         if "_db" in vars(self):
             self._db.close()
+            del self._db
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """The database, opened at its first use; its faults become a SparkError that names the file."""
+        """The database, opened at its first use; its faults become a SparkError that names the file. Where it is damaged,
+        what can be read of it is saved first."""
         try:
             yield self._db
         except sqlite3.Error as fault:
+            if is_damage(fault):
+                self.close()
+                said = salvage(self.path, self._inode)
+                raise SparkError(f"{said}; the same command goes on with that") from None
             raise SparkError(
                 f"{self.path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"
             ) from None
+
+
+def _dumped(body: Any) -> str:
+    """JSON in UTF-8; in ASCII where a text holds half of a surrogate pair, as answers may."""
+    text = json.dumps(body, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(body)
+    return text
+
+
+def _reply(name: str, body: str, cost: float | None) -> Reply:
+    """A row of the memory. One that was never put there so is damage like any other."""
+    try:
+        if is_reply(name, body, cost):
+            return Reply(json.loads(body), None, cost)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise sqlite3.DatabaseError("a reply that is none")
 
 
 def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, watch: Watch = lambda n, known: None) -> Port:

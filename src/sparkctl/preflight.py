@@ -25,7 +25,7 @@ from sparkctl.engines import Asked
 from sparkctl.episode import TOOLS
 from sparkctl.errors import Lacking, SparkError
 from sparkctl.pipeline import Node
-from sparkctl.tools.python_repl import sandbox_fault
+from sparkctl.tools import sandbox as sandboxes
 from sparkctl.tools.settings import Tools
 from sparkctl.wiring import NANO_JUDGE
 
@@ -235,12 +235,13 @@ def answers(address: str) -> bool:
 
 
 def sandbox(tools: Tools) -> Finding:
-    """Whether Python that a model wrote can be shut in."""
-    if tools.python_repl.sandbox == "none":
-        risk = "off: what a model writes may read your files and use the network"
-        return Finding("sandbox", None, risk, "set tools.python_repl.sandbox = 'bwrap'", loud=True)
-    fault = sandbox_fault()
-    return Finding("sandbox", True, "can be set up") if fault is None else Finding("sandbox", False, FAILS, fault)
+    """How Python that a model wrote is shut in."""
+    try:
+        mode = sandboxes.found(tools.python_repl.sandbox)
+    except SparkError as fault:
+        return Finding("sandbox", False, FAILS, str(fault))
+    works = None if mode.name in ("none", "off") else True
+    return Finding("sandbox", works, mode.warning or mode.name, loud=mode.warning is not None)
 
 
 def tool(name: str, tools: Tools) -> Finding:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sparkctl.plain import plain, say
 from sparkctl.ports import Advance
 
 QUIET_S = 2.0
@@ -53,20 +54,20 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
 
     columns = (
-        rich.TextColumn("{task.description:<18}"),
+        rich.TextColumn("{task.description:<18}", markup=False),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
         rich.TextColumn("{task.fields[rate]}"),
-        rich.TextColumn("{task.fields[note]}"),
+        rich.TextColumn("{task.fields[note]}", markup=False),
     )
     count = _Count(total)
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, rate="", note="", visible=False)
+        task = bar.add_task(plain(label), total=total, rate="", note="", visible=False)
 
         def advance(n: int, note: str = "", *, remembered: int = 0) -> None:
             count.add(n, remembered)
             visible = time.monotonic() - count.begun > QUIET_S
-            bar.update(task, advance=n, visible=visible, rate=_pace(count), note=note)
+            bar.update(task, advance=n, visible=visible, rate=_pace(count), note=plain(note))
 
         yield advance
 
@@ -83,7 +84,7 @@ def _lines(label: str, total: int) -> Iterator[Advance]:
         if now - last >= LINE_EVERY_S and count.done < total:
             last = now
             said = f"; {note}" if note else ""
-            print(f"{label}: {count.done}/{total} ({_pace(count)}){said}", file=sys.stderr, flush=True)
+            say(f"{label}: {count.done}/{total} ({_pace(count)}){said}", sys.stderr)
 
     yield advance
 

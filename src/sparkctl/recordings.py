@@ -19,11 +19,8 @@ from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Memory
 from sparkctl.recipe import did_you_mean
+from sparkctl.salvage import TABLES, is_recording
 
-_CREATE = """
-    CREATE TABLE IF NOT EXISTS recordings (digest TEXT PRIMARY KEY, tool_name TEXT, query TEXT, observation TEXT,
-    observation_ok INTEGER, backend TEXT, recorded_at TEXT) WITHOUT ROWID
-"""
 _KEEP = """
     INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
     observation = excluded.observation, observation_ok = excluded.observation_ok, backend = excluded.backend,
@@ -77,7 +74,8 @@ class Recordings:
         chosen, named = ("", ()) if tool is None else ("WHERE tool_name = ?", (tool,))
         with self._database() as database:
             found = [_recording(row) for row in database.execute(f"SELECT * FROM recordings {chosen}", named)]
-        return sorted(found, key=lambda r: (TOOLS.index(r.tool_name), r.query))
+        known = [r for r in found if r.tool_name in TOOLS]  # a later version may have more tools
+        return sorted(known, key=lambda r: (TOOLS.index(r.tool_name), r.query))
 
     def identity(self, tool: str) -> str:
         """What tells the recordings of a tool from others: their digest."""
@@ -126,7 +124,7 @@ class Recordings:
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         with self.memory.opened() as database:
-            database.execute(_CREATE)
+            database.execute(TABLES["recordings"])
             yield database
 
 
@@ -139,5 +137,7 @@ def _said(recording: Recording) -> tuple[str, bool]:
 
 
 def _recording(row: tuple[str, str, str, str, int, str, str | None]) -> Recording:
+    if not is_recording(*row):
+        raise sqlite3.DatabaseError("a recording that is none")
     _, tool, query, observation, ok, backend, at = row
     return Recording(tool, query, observation, bool(ok), backend, at)

@@ -18,7 +18,7 @@ from sparkctl.report.panels import Findings
 from sparkctl.report.statistics import RESAMPLES, SEED
 from sparkctl.store import Store
 
-VERSION = 4
+VERSION = 5
 """Raised when the same runs give another report: those written before are then made again."""
 _NEEDED = ("questions", "candidates", "scores", "steps", "updates", "credit", "answers")
 

@@ -26,6 +26,10 @@ from sparkctl.ids import digest, digest_path
 _FOOTER = b"sparkctl"
 _ABANDONED_S = 3600
 _PROVENANCE = "provenance.json"
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What a file that is no Parquet file, or a damaged one, is told by; ValueError: names of columns that are not UTF-8."""
+_PARTS = ("settings", "inputs", "identities")
+"""Of provenance, those that hold names and values; a file from elsewhere may hold anything there."""
 KEY_LENGTH = 20
 """Hex digits of a key in a file name: 80 bits."""
 
@@ -112,7 +116,7 @@ def digest_artifact(path: Path) -> str:
         return digest([[p.name, digest_path(p)] for p in sorted(path.iterdir()) if p.name != _PROVENANCE])
     try:
         schema = pq.read_schema(path).remove_metadata().to_string()
-    except (pa.ArrowException, OSError):
+    except _UNREADABLE:
         return digest_path(path)
     with path.open("rb") as file:
         file.seek(-8, os.SEEK_END)
@@ -173,7 +177,7 @@ def read_parquet(path: Path) -> pa.Table:
     try:
         table = pq.ParquetFile(path).read()
         table.validate(full=True)  # or text that is not UTF-8 fails later, far from its file
-    except (pa.ArrowException, OSError) as fault:
+    except _UNREADABLE as fault:
         raise SparkError(f"{path}: not a readable Parquet file ({_first_line(fault)}); make it again") from None
     return table
 
@@ -185,9 +189,11 @@ def provenance(path: Path) -> dict[str, Any] | None:
             found = json.loads((path / _PROVENANCE).read_text())
         else:
             found = json.loads((pq.read_schema(path).metadata or {})[_FOOTER])
-    except (pa.ArrowException, OSError, KeyError, ValueError):
+    except (*_UNREADABLE, KeyError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {part: value for part, value in found.items() if part not in _PARTS or isinstance(value, dict)}
 
 
 @contextlib.contextmanager

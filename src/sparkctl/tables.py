@@ -6,6 +6,7 @@ this module. Names follow MMLU-Pro's files and the paper's published data set wh
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -357,8 +358,21 @@ def _checked(table: pa.Table, columns: Sequence[Column], where: str) -> pa.Table
 
 
 def from_rows(name: str, rows: Iterable[dict]) -> pa.Table:
-    """A table of the contract from rows as dicts; columns that a row lacks are null."""
-    return pa.Table.from_pylist(list(rows), schema=_nullable(TABLES[name].schema))
+    """A table of the contract from rows as dicts; columns that a row lacks are null. Half of a surrogate pair, which
+    JSON can hold and UTF-8 cannot, becomes a question mark."""
+    schema, rows = _nullable(TABLES[name].schema), list(rows)
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist([_sendable(row) for row in rows], schema=schema)
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _sendable(part) for key, part in value.items()}
+    return [_sendable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def empty(name: str) -> pa.Table:
@@ -384,10 +398,17 @@ def _check_columns(table: pa.Table, spec: Table, where: str) -> None:
 
 
 def _cast(values: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
+    fault = SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it")
+    if _is_view(values.type):
+        raise fault  # Arrow "casts" it to a list of other items
     try:
         return values.cast(column.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it") from None
+        raise fault from None
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
 def _check_values(values: pa.ChunkedArray, column: Column, where: str) -> None:

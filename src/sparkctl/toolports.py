@@ -30,8 +30,8 @@ from sparkctl.ports import (
 )
 from sparkctl.recipe import expanded
 from sparkctl.recordings import Recording, Recordings
-from sparkctl.tools.observation import Document, ToolFailed
-from sparkctl.tools.python_repl import opened
+from sparkctl.tools.observation import Document, Observation, ToolFailed
+from sparkctl.tools.python_repl import opened, unusable
 from sparkctl.tools.retrieval import Retrieval
 from sparkctl.tools.settings import Facts, Python, Search, Service, Tools
 from sparkctl.tools.toolbox import RETRIEVAL, Tool, Toolbox, computing
@@ -206,6 +206,8 @@ def _port(name: str, settings: Tools, memory: Memory, watch: Watch, others: Outs
     tool, recordings = settings.of(name), Recordings(memory)
     if tool.backend == "replay":
         return partial(_replayed, recordings, settings.limit, watch)
+    if tool.identity().get("sandbox") == "off":
+        return partial(_refused, watch)
 
     def box() -> Toolbox:
         opened = _box(settings, memory.path.parent / "cache", others)
@@ -219,6 +221,12 @@ def _port(name: str, settings: Tools, memory: Memory, watch: Watch, others: Outs
         several = lazy(lambda: _at_once(box(), tool.concurrency))
         port = remembered_singly(several, memory, scope, account=TOOLS_ACCOUNT, watch=watch)
     return partial(_recorded, port, tool.backend, recordings)
+
+
+def _refused(watch: Watch, requests: Sequence[Request]) -> list[Reply]:
+    """python_repl where it is off. That is an answer of this machine, not of the tool: neither remembered nor recorded."""
+    watch(len(requests), 0)
+    return [_answer(unusable(request["query"])) for request in requests]
 
 
 def _in_turn(box: Toolbox) -> Port:
@@ -251,6 +259,10 @@ def _reply(box: Toolbox, request: Request) -> Reply:
         observation = box(request["tool_name"], request["query"])
     except ToolFailed as fault:
         return Reply(None, one_line(str(fault)), 0.0)
+    return _answer(observation)
+
+
+def _answer(observation: Observation) -> Reply:
     return Reply({"text": observation.text, "ok": observation.ok}, None, 0.0)
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from sparkctl import lock, pipeline, preflight, recipe, reporting, scoring, store, tables, wiring
 from sparkctl.errors import Lacking, SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
+from sparkctl.plain import say
 from sparkctl.ports import Memory
 from sparkctl.progress import progress
 from sparkctl.recipe import did_you_mean
@@ -404,10 +405,10 @@ def _places(node: Node, writes: Sequence[str]) -> dict[str, Path]:
 
 
 def _warn(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 def _tell(fate: Fate) -> None:
     """One line per node that ran, on standard error."""
     if fate.runs:
-        print(f"{fate.node.name:<18} {fate.seconds:7.1f} s   {fate.why}", file=sys.stderr, flush=True)
+        say(f"{fate.node.name:<18} {fate.seconds:7.1f} s   {fate.why}", sys.stderr)

@@ -1,6 +1,6 @@
 """What model-written code tries in order to get out of the sandbox. Run: pytest tests/tools/test_escapes.py
 
-Each attempt is run. It must leave the marks of an attempt that was made and refused (`seen`), must not bring the
+Each attempt is run in each mode that claims to isolate. It must leave the marks of an attempt that was made and refused (`seen`), must not bring the
 secret back, and must change nothing outside; then the next call on the same sandbox must be answered right. Those
 that are harmless are run without the sandbox as well, where they must succeed: an attempt that could not succeed
 anywhere would show nothing.
@@ -21,17 +21,22 @@ from typing import NamedTuple
 
 import pytest
 
-from sparkctl.tools import sandbox
-from sparkctl.tools.python_repl import PythonRepl, sandbox_fault
+from sparkctl.tools import walls
+from sparkctl.tools.python_repl import PythonRepl
+from sparkctl.tools.sandbox import ISOLATING, missing
+from sparkctl.tools.zygotes import Isolation
 
-FAULT = sandbox_fault()
-needs_sandbox = pytest.mark.skipif(FAULT is not None, reason=FAULT or "")
+MODES = [
+    pytest.param(mode, marks=pytest.mark.skipif(bool(missing(mode)), reason=str(missing(mode)))) for mode in ISOLATING
+]
 SECRET = "marmalade-7731"
 KEY = "SPARKCTL_TEST_API_KEY"
 ESCAPED = "ESCAPED"
 DENIED = "PermissionError"
-READ_ONLY = "Read-only file system|Permission denied"  # to an ordinary user, the latter
+READ_ONLY = "Read-only file system|Permission denied"  # to an ordinary user, and by Landlock, the latter
 HIDDEN = "FileNotFoundError"
+FULL = "No space left"
+WATCHED = "error: more than 16 MiB or 1024 files written"
 LIBC = "libc = ctypes.CDLL(None, use_errno=True)\n"
 CALLS = LIBC + "def attempt(*a):\n  print(ESCAPED if libc.syscall(*a) >= 0 else os.strerror(ctypes.get_errno()))\n"
 
@@ -58,12 +63,19 @@ ATTEMPTS = {
     "netlink": Attempt("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); print(ESCAPED)", DENIED, free=True),
     "raw packets": Attempt("socket.socket(socket.AF_PACKET, socket.SOCK_RAW); print(ESCAPED)", DENIED),
     "names": Attempt("print(ESCAPED, socket.getaddrinfo('localhost', 80))", "gaierror|PermissionError", free=True),
+    "a pair as a way to send": Attempt("a, b = socket.socketpair(type=socket.SOCK_DGRAM); b.sendto(b'x', DATAGRAMS); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
     "a pair as a way to connect": Attempt("a, b = socket.socketpair(); b.connect(UNIX); print(ESCAPED)", DENIED),
     # files
     "read a file": Attempt("print(open(FILE).read())", HIDDEN, free=True),
     "read /etc/passwd": Attempt("print(ESCAPED, open('/etc/passwd').read())", HIDDEN, free=True),
     "append to a file": Attempt("open(FILE, 'a').write('x')", HIDDEN),
     "remove a file": Attempt("os.unlink(FILE)", HIDDEN),
+    "empty a file": Attempt("os.truncate(FILE, 0); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
+    "empty a file that may be read": Attempt("os.open(os.__file__, os.O_RDONLY | os.O_TRUNC); print(ESCAPED)", f"{DENIED}|{READ_ONLY}"),
+    "times of a file": Attempt("os.utime(FILE, (1, 1)); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
+    "times of an open file": Attempt("os.utime(os.open(os.__file__, os.O_RDONLY), (1, 1)); print(ESCAPED)", f"{DENIED}|{READ_ONLY}"),
+    "open for neither reading nor writing": Attempt("os.open(FILE, os.O_ACCMODE); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
+    "rename a file away": Attempt("os.rename(FILE, 'mine'); print(open('mine').read())", f"{DENIED}|{HIDDEN}|Invalid cross-device"),
     "walk up from the folder": Attempt("os.chdir('../../../..'); print(sorted(os.listdir('.')))", r"\['dev', 'lib"),
     "symbolic link": Attempt("os.symlink(FILE, 'link'); print(open('link').read())", DENIED, free=True),
     "hard link": Attempt("os.link(FILE, 'link'); print(ESCAPED)", f"{DENIED}|{HIDDEN}"),
@@ -80,13 +92,20 @@ ATTEMPTS = {
     "memory of the machine": Attempt("print(ESCAPED, open('/dev/mem', 'rb').read(1))", HIDDEN),
     "messages of the kernel": Attempt("print(ESCAPED, open('/dev/kmsg', 'rb'))", HIDDEN),
     "a device of one's own": Attempt("os.mknod('disk', 0o60600, os.makedev(254, 0)); print(ESCAPED)", DENIED),
-    "a file for the next call": Attempt("print(open('left', 'w').write('x'))", "1", then=("import os; os.listdir('/tmp')", "[]")),
+    "a file for the next call": Attempt("print(open('left', 'w').write('x'))", "1", then=("import os; os.listdir('.')", "[]")),
+    "a file beside one's own folder": Attempt("open('../left', 'w')", READ_ONLY),
+    "remove one's own folder": Attempt("os.rmdir(os.getcwd()); print(ESCAPED)", f"{DENIED}|OSError"),
+    "a folder that nobody can enter": Attempt("os.mkdir('d'); open('d/f', 'w').close(); os.mkdir('d/e', 0); print('made')", f"made|{WATCHED}", then=("import os; os.listdir('.')", "[]")),
     "very deep folders": Attempt(
-        "for _ in range(900): os.mkdir('d'); os.chdir('d')\nprint('deep')", "deep", then=("import os; os.listdir('/tmp')", "[]")
+        "for _ in range(900): os.mkdir('d'); os.chdir('d')\nprint('deep')", "deep", then=("import os; os.listdir('.')", "[]")
     ),
     "a huge file": Attempt("with open('f', 'wb') as f:\n  while True: f.write(b'0' * 2**16)", "File too large"),
-    "huge files": Attempt("for i in range(99):\n  with open(f'{i}', 'wb') as f: f.write(b'0' * 2**20)", "No space left"),
-    "many files": Attempt("for i in range(10**6): open(f'{i}', 'w').close()", "No space left"),
+    "huge files": Attempt("for i in range(99):\n  with open(f'{i}', 'wb') as f: f.write(b'0' * 2**20)", FULL),
+    "many files": Attempt("for i in range(10**6): open(f'{i}', 'w').close()", FULL),
+    "files hidden by long names": Attempt(
+        "for _ in range(30): os.mkdir('d' * 250); os.chdir('d' * 250)\n"
+        "for i in range(10**6): open(f'{i}', 'w').close()", FULL,
+    ),
     "many open files": Attempt("keep = [open(os.__file__) for _ in range(999)]", "Too many open files"),
     # secrets and other processes
     "environment": Attempt("print(os.environ.get(KEY), dict(os.environ))", "None"),
@@ -165,6 +184,25 @@ ATTEMPTS = {
     "poisoned modules": Attempt("import math, builtins\nbuiltins.print = math.sqrt = lambda x: 43\nsys.modules['math'] = None", "no output", then=("import math; print(math.sqrt(1764))", "42.0")),
     "names for the next call": Attempt("x = 43", "no output", then=("x", "NameError: name 'x' is not defined")),
 }  # fmt: skip
+ATTEMPTS |= {
+    "size of a file": Attempt("print(ESCAPED, os.stat(FILE).st_size)", HIDDEN, free=True),
+    "where the interpreter lies": Attempt("print(ESCAPED if os.__file__ == HOME else 'hidden')", "hidden", free=True),
+    "name of the machine": Attempt("print(ESCAPED if os.uname().nodename == MACHINE else 'hidden')", "hidden", free=True),
+    "number of the user": Attempt("print(ESCAPED if os.getuid() == USER else 'hidden')", "hidden", free=True),
+    "processes that run": Attempt("print(ESCAPED if os.path.exists(f'/proc/{PARENT}') else 'hidden')", "hidden", free=True),
+    "another package": Attempt("print(open(f'{os.path.dirname(os.__file__)}/site-packages/pip/__init__.py').read(), ESCAPED)", f"{HIDDEN}|{DENIED}"),
+}  # fmt: skip
+WEAKER = {
+    "size of a file": "Landlock hides what is in a file, not that it is there, its size, owner and times",
+    "where the interpreter lies": "files stay where they are without a mount namespace",
+    "name of the machine": "it takes a namespace to have another one",
+    "number of the user": "it takes a namespace to have another one",
+    "processes that run": "their folders in /proc can be asked for, as any file; what is in them cannot be read",
+}
+"""Attempt -> why it succeeds in the mode `landlock`. All else fails there as it does in bubblewrap."""
+SEEN_BY_LANDLOCK = {
+    "walk up from the folder": DENIED,  # one may stand in a folder of the machine, and see nothing there
+}
 if platform.machine() != "x86_64":
     del ATTEMPTS["system calls of 32 bits"]
 
@@ -174,6 +212,7 @@ class Outside:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "secret"
+        self.changed_at = 10**18
         self.file.write_text(SECRET)
         abstract = f"\0sparkctl-{os.getpid()}"
         self.sockets = [socket.socket(family) for family in (socket.AF_INET, socket.AF_INET6)]
@@ -185,15 +224,19 @@ class Outside:
             each.bind(address)
             each.listen()
         port, port6 = (each.getsockname()[1] for each in self.sockets[:2])
-        self.sockets.append(socket.socket(type=socket.SOCK_DGRAM))
-        self.sockets[-1].bind(("127.0.0.1", port))
+        datagrams = f"{self.folder.name}/datagrams"
+        for family, address in ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, datagrams)):
+            self.sockets.append(socket.socket(family, socket.SOCK_DGRAM))
+            self.sockets[-1].bind(address)
         for each in self.sockets:
             each.setblocking(False)
         names = {"PARENT": os.getpid(), "FILE": str(self.file), "PORT": port, "PORT6": port6, "KEY": KEY}
-        names |= {"UNIX": unix, "ABSTRACT": abstract, "ESCAPED": ESCAPED}
+        names |= {"HOME": os.__file__, "MACHINE": os.uname().nodename, "USER": os.getuid()}
+        names |= {"UNIX": unix, "ABSTRACT": abstract, "DATAGRAMS": datagrams, "ESCAPED": ESCAPED}
         self.prelude = "import ctypes, os, signal, socket, sys\n" + "".join(f"{k} = {v!r}\n" for k, v in names.items())
         self.signals: list[int] = []
         self.before = {n: signal.signal(n, self._note) for n in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+        self.changes()
 
     def _note(self, number: int, _: object) -> None:
         self.signals.append(number)
@@ -208,10 +251,15 @@ class Outside:
                 found.append(f"a connection to {each.getsockname()!r}")
             except BlockingIOError:
                 pass
-        with contextlib.suppress(BlockingIOError):
-            found.append(f"a packet {self.sockets[4].recv(9)!r}")
-        if not self.file.exists() or self.file.read_text() != SECRET:
+        for each in self.sockets[4:]:
+            with contextlib.suppress(BlockingIOError):
+                found.append(f"a packet {each.recv(9)!r}")
+        if not self.file.exists() or self.file.read_text() != SECRET or self.file.stat().st_mtime_ns != self.changed_at:
             found.append("the file has changed")
+            self.file.write_text(SECRET)
+            os.utime(self.file, ns=(self.changed_at, self.changed_at))
+        if [file.name for file in self.file.parent.iterdir()] != [self.file.name]:
+            found.append("there is another file beside it")
         if os.stat("/dev/null").st_mode & 0o777 != 0o666:
             found.append("the mode of /dev/null has changed")
         return found
@@ -233,17 +281,22 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     del os.environ[KEY]
 
 
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Isolation:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def repl(outside: Outside) -> Iterator[PythonRepl]:
-    tool = PythonRepl(cpu_s=1, wall_s=30.0)
+def repl(outside: Outside, mode: Isolation) -> Iterator[PythonRepl]:
+    tool = PythonRepl(sandbox=mode, cpu_s=1, wall_s=30.0)
     yield tool
     tool.close()
 
 
 @pytest.fixture(scope="module")
-def hasty(outside: Outside) -> Iterator[PythonRepl]:
+def hasty(outside: Outside, mode: Isolation) -> Iterator[PythonRepl]:
     """For attempts that wait."""
-    tool = PythonRepl(cpu_s=1, wall_s=1.5)
+    tool = PythonRepl(sandbox=mode, cpu_s=1, wall_s=1.5)
     yield tool
     tool.close()
 
@@ -267,18 +320,26 @@ def processes(root: int) -> set[int]:
 SLOW = [name for name, attempt in ATTEMPTS.items() if "CPU time" in attempt.seen and name != "endless loop"]
 
 
-@needs_sandbox
+def seen(mode: Isolation, name: str) -> str:
+    """Where bubblewrap shows no file, and a file system is full, Landlock refuses to open it, and a watch ends the code."""
+    if mode == "landlock":
+        return SEEN_BY_LANDLOCK.get(
+            name, ATTEMPTS[name].seen.replace(HIDDEN, f"{HIDDEN}|{DENIED}").replace(FULL, WATCHED)
+        )
+    return ATTEMPTS[name].seen
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ATTEMPTS])
-def test_nothing_escapes(repl: PythonRepl, hasty: PythonRepl, outside: Outside, name: str) -> None:
-    attempt = ATTEMPTS[name]
+def test_nothing_escapes(repl: PythonRepl, hasty: PythonRepl, outside: Outside, mode: Isolation, name: str) -> None:
+    attempt, weaker = ATTEMPTS[name], mode == "landlock" and name in WEAKER
     if "wall time" in attempt.seen:
         repl = hasty
     assert repl("6 * 7").text == "42"
     running = {kind: processes(zygote.process.pid) for kind, zygote in repl._zygotes.items()}
     observation = repl(outside.prelude + attempt.code)
     assert SECRET not in observation.text
-    assert ESCAPED not in observation.text
-    assert re.search(attempt.seen, observation.text), observation.text
+    assert (ESCAPED in observation.text) == weaker, observation.text
+    assert re.search(ESCAPED if weaker else seen(mode, name), observation.text), observation.text
     assert repl(attempt.then[0]).text == attempt.then[1]
     assert outside.changes() == []
     # The zygote that answered is the one that runs still: nothing killed it, and nothing was added to it.
@@ -292,8 +353,7 @@ def test_the_attempt_would_succeed_without_the_sandbox(unprotected: PythonRepl, 
     outside.changes()
 
 
-@needs_sandbox
-def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outside: Outside) -> None:
+def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outside: Outside, mode: Isolation) -> None:
     repl("import numpy")
     zygotes = dict(repl._zygotes)
     for attempt in ATTEMPTS.values():
@@ -301,7 +361,7 @@ def test_a_flood_of_attempts_leaves_the_sandbox_as_it_was(repl: PythonRepl, outs
             repl(outside.prelude + attempt.code)
     assert repl._zygotes == zygotes
     for zygote in zygotes.values() if os.geteuid() == 0 else ():  # to others the zygote's files are closed
-        (zygote_itself,) = processes(zygote.process.pid) - {zygote.process.pid}
+        (zygote_itself,) = processes(zygote.process.pid) - ({zygote.process.pid} if mode == "bwrap" else set())
         assert len(os.listdir(f"/proc/{zygote_itself}/fd")) < 10
         assert " /tmp " not in Path(f"/proc/{zygote_itself}/mounts").read_text()
     assert outside.changes() == []
@@ -335,14 +395,16 @@ print(json.dumps({
 """
 
 
-@needs_sandbox
-def test_the_outer_wall_holds_without_the_inner_one(outside: Outside, tmp_path: Path) -> None:
-    """bubblewrap alone: the filter of system calls is put on by the zygote, and this script is not it."""
+@pytest.mark.skipif(bool(missing("bwrap")), reason=str(missing("bwrap")))
+def test_bubblewrap_holds_without_the_list_of_system_calls(outside: Outside, tmp_path: Path) -> None:
+    """The list is put on by the zygote, and this script is not it."""
     script = tmp_path / "script.py"
     script.write_text(OUTER)
     port, abstract = outside.sockets[0].getsockname()[1], f"\0sparkctl-{os.getpid()}"
     asked = json.dumps([port, abstract, str(outside.file), os.getpid()])
-    done = subprocess.run([*sandbox.command(script), asked], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [*walls.command(walls.bwraps()[0], script), asked], capture_output=True, text=True, check=True, timeout=60
+    )
     seen = json.loads(done.stdout)
     names = ["LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "PWD", "PYTHONHASHSEED", "TZ"]
     assert [seen.pop("interfaces"), seen.pop("variables")] == [["lo"], names]

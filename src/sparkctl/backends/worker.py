@@ -11,6 +11,7 @@ from sparkctl.backends import models
 from sparkctl.backends.learner import Learner
 from sparkctl.errors import SparkError
 from sparkctl.objective.ranks import Ranks
+from sparkctl.plain import say
 from sparkctl.progress import progress
 
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from sparkctl.chat import action_prefix, encode_chat
 from sparkctl.episode import messages
+from sparkctl.errors import SparkError
 from sparkctl.nano import POLICY, questions, tokenizer, world
 from sparkctl.nano.play import is_correct, play
 from sparkctl.nano.teacher import Box, Rollout, demonstrate, renamed
+from sparkctl.tools import sandbox
 from sparkctl.tools.toolbox import toolbox
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ def build(out: Path, recipe: Recipe) -> None:
     """Tokenizer, examples, training, saving; prints how it goes."""
     import torch
 
+    if (mode := sandbox.found()).name == "off":
+        raise SparkError(f"the policy is taught by examples that run Python; {mode.warning}")
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     started = time.monotonic()

@@ -59,6 +59,12 @@ class Material:
         return any(of.get("settings", {}).get("policy") == "nano" for of in self.provenance.values())
 
     @property
+    def sandboxes(self) -> set[str]:
+        """How model-written Python was run, by the footers of what ran it: bwrap, landlock, none, off."""
+        tools = [of.get("settings", {}).get("tools", {}) for of in self.provenance.values()]
+        return {mode for of in tools if (mode := of.get("python_repl", {}).get("sandbox"))}
+
+    @property
     def policies(self) -> list[str]:
         """The evaluated and the trained ones, the base first: their order in tables, and by it their colour."""
         names = {*self.parts("answers"), *self.parts("updates")}

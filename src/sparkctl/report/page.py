@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.report.browser import rollouts
+from sparkctl.report.material import Material
 from sparkctl.report.panels import Chart, Findings, Panel, Row
 from sparkctl.report.terminal import NANO_SAYS
-from sparkctl.report.verdict import no_verdict, subject, verdicts
+from sparkctl.report.verdict import no_verdict, subject, verdicts, walled
 
 _HERE = Path(__file__).parent
 _ROWS_SHOWN = 400
@@ -37,11 +38,16 @@ def render(found: Sequence[Findings], key: str) -> str:
         key=key,
         title=f"sparkctl: {', '.join(of.run.name for of in found)}",
         runs=[_section(of, len(found) > 1) for of in found],
-        nano=NANO_SAYS if any(of.run.is_nano for of in found) else None,
+        notices=list(dict.fromkeys(line for of in found for line in _notices(of.run))),
         style=Markup((_HERE / "page.css").read_text()),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _notices(run: Material) -> list[str]:
+    """What stands above all figures."""
+    return [*walled(run), *([NANO_SAYS] if run.is_nano else [])]
 
 
 def made_of(page: str) -> str | None:

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
 
 from sparkctl.episode import ACTIONS
+from sparkctl.plain import plain
 from sparkctl.report import verdict
 from sparkctl.report.comparison import Comparison, Entropy
 from sparkctl.report.material import Material
@@ -14,6 +17,23 @@ from sparkctl.report.reliability import Reliability
 from sparkctl.report.scorecard import Scorecard
 from sparkctl.report.statistics import POINT, Estimate, Interval
 from sparkctl.report.summary import Summary, percent
+
+
+class Screen(Console):
+    """A console for texts that others wrote: what a terminal would obey is shown, and "[red]" is no colour but a word."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(markup=False, emoji=False, **how)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A string: made plain before it is measured."""
+        return super().render_str(plain(text), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Segments, of which all but the console's own commands are plain."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else plain(text), style, control)
+
 
 NANO_SAYS = (
     "nano shows that the method works as described, on a policy of under 1 M parameters and generated questions. "
@@ -49,7 +69,7 @@ def verdicts(console: Console, run: Material) -> None:
         said.insert(0, f"What this run shows of {verdict.subject(run)}:")
     if run.missing:
         said.append(f"This run is not finished. Missing: {', '.join(run.missing)}.")
-    for line in [*said, *([NANO_SAYS] if run.is_nano else [])]:
+    for line in [*said, *verdict.walled(run), *([NANO_SAYS] if run.is_nano else [])]:
         console.print(line, markup=False, highlight=False)
 
 

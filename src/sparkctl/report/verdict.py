@@ -59,6 +59,18 @@ def scored(summaries: Mapping[str, Summary]) -> str:
     )
 
 
+_MODES = {
+    "off": "python_repl is OFF on this machine: no sandbox works, so every call of it was refused, and counts as such.",
+    "landlock": "python_repl ran in the weaker sandbox 'landlock': user namespaces are forbidden on this machine.",
+    "none": "python_repl ran without a sandbox, as asked for.",
+}
+
+
+def walled(run: Material) -> list[str]:
+    """What a reader must know of how model-written Python was run; nothing where it was in the strongest sandbox."""
+    return [says for mode, says in _MODES.items() if mode in run.sandboxes]
+
+
 def in_words(found: Comparison) -> str:
     """The comparison of a policy with the base, in one cell of a table."""
     accuracy, entropy = found.accuracy, found.tool_entropy_bits

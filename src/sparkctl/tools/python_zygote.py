@@ -1,9 +1,10 @@
 """The process that `python_repl` starts: it forks one child per request, and the child runs the code.
 
-Standard library only; run as a script, never imported by the package. Its one argument is JSON (`Limits`). It first
-tries itself and says so (a line `{"ready": bool}`); then one line of JSON per request on stdin (the code), one per
-reply on stdout: `{"ok": bool, "text": str}`, or `{"failed": str}` where the outcome is the machine's, not the code's.
-The child holds neither of the two: its own pipes carry what it prints and why it failed.
+Standard library only; run as a script, never imported by the package. The first line on stdin is JSON (`Limits`). It
+builds the walls that bubblewrap has not built, tries them and says so (a line `{"ready": bool}`); then one line of JSON
+per request on stdin (the code), one per reply on stdout: `{"ok": bool, "text": str}`, or `{"failed": str}` where the
+outcome is the machine's, not the code's. The child holds neither of the two: its own pipes carry what it prints and why
+it failed.
 """
 
 import ast
@@ -13,6 +14,7 @@ import ctypes
 import datetime  # noqa: F401
 import decimal  # noqa: F401
 import fractions  # noqa: F401
+import functools
 import gc
 import heapq  # noqa: F401
 import importlib
@@ -41,7 +43,20 @@ MAX_PRINTED = 65_536
 MAX_TEXT = 4_096
 """Characters of the printed text that are handed back."""
 FILE_SIZE = 2**20
-SCRATCH = "size=16m,nr_inodes=1024,mode=700"
+SCRATCH_SIZE, SCRATCH_FILES = 16 * 2**20, 1024
+"""What the scratch folder may hold: bytes; files and folders, itself among them."""
+LOOK_S = 0.05
+"""Seconds between two looks at a scratch folder that no file system bounds: some 50 MB at most can be written meanwhile."""
+TRIAL = """
+import os
+for refused in (lambda: os.kill(os.getpid(), 0), lambda: os.listdir("/proc"), lambda: open("../left", "w")):
+    try:
+        refused()
+        print("not refused")
+    except OSError:
+        print(1)
+"""
+"""What is tried before any other code: in walls that stand, a signal, another's folder and a file beside one's own fail."""
 BUSY = 0.01
 """Share of a core; a child that used more than this while its wall time ran out was computing, not waiting."""
 
@@ -54,25 +69,54 @@ _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}(?=>)")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a call may use, and where it runs. `system_calls`: the filter in hexadecimal; without one, only limits."""
+    """What a call may use, and where it runs."""
 
     cpu_s: int
     wall_s: float
     memory_mb: int
+    mode: str
+    """bwrap, landlock, or none: only limits."""
     system_calls: str
+    """The filter, in hexadecimal; empty for none."""
+    readable: dict[str, str]
+    """For landlock: file or folder -> `read` or `list`."""
     packages: str
     preload: list[str]
 
 
 def main() -> None:
-    limits = Limits(**json.loads(sys.argv[1]))
+    limits = Limits(**json.loads(sys.stdin.buffer.readline()))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_DUMPABLE, 0, 0, 0, 0)  # /proc/<this>/fd and memory are closed to a child without capabilities
     load(limits)
+    if limits.mode == "landlock":
+        libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        landlock()
+        for script in os.listdir():  # read already; nothing of us stays where the code will be
+            os.remove(script)
+        landlock().first_layer(libc, limits.readable, os.getcwd())
     gc.freeze()
-    say({"ready": answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}})
+    say({"ready": holds(libc, limits)})
     for line in sys.stdin.buffer:
         say(answer(libc, limits, json.loads(line)))
+
+
+def holds(libc: ctypes.CDLL, limits: Limits) -> bool:
+    """Whether code runs here, and is refused what it must be."""
+    if limits.mode == "none":
+        return answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}
+    return answer(libc, limits, TRIAL) == {"ok": True, "text": "1\n1\n1"}
+
+
+@functools.cache
+def landlock() -> types.ModuleType:
+    """Our module, which lies beside this script, and nowhere else that the code could import it from."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module("python_landlock")
+    finally:
+        sys.path.pop(0)
+        sys.modules.pop("python_landlock", None)
 
 
 def say(reply: dict[str, object]) -> None:
@@ -91,27 +135,36 @@ def load(limits: Limits) -> None:
 def answer(libc: ctypes.CDLL, limits: Limits, code: str) -> dict[str, object]:
     """Run the code in a child and say what came of it."""
     try:
-        with scratch(libc, limits) as folder:
+        with mounted(libc) if limits.mode == "bwrap" else made(limits) as folder:
             return run_child(libc, limits, code, folder)
     except OSError as error:
         return {"failed": f"no process could be started ({error})"}
 
 
 @contextlib.contextmanager
-def scratch(libc: ctypes.CDLL, limits: Limits) -> Iterator[str]:
-    """An empty folder for one call. In the sandbox it is a file system of its own: bounded, and gone at once."""
-    if not limits.system_calls:
-        folder = tempfile.mkdtemp(dir=os.getcwd())
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID_NODEV_NOEXEC, SCRATCH.encode()):
+def mounted(libc: ctypes.CDLL) -> Iterator[str]:
+    """An empty folder for one call, which is a file system of its own: bounded, and gone at once."""
+    bounds = f"size={SCRATCH_SIZE},nr_inodes={SCRATCH_FILES},mode=700"
+    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID_NODEV_NOEXEC, bounds.encode()):
         raise OSError(ctypes.get_errno(), "cannot mount the scratch folder")
     try:
         yield "/tmp"
     finally:
         if libc.umount2(b"/tmp", _DETACH):
             os._exit(1)  # the next call must not find what this one left
+
+
+@contextlib.contextmanager
+def made(limits: Limits) -> Iterator[str]:
+    """An empty folder for one call, removed after it."""
+    folder = tempfile.mkdtemp(dir=os.getcwd())
+    try:
+        yield folder
+    finally:
+        if limits.mode == "none":
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not landlock().removed(folder):
+            os._exit(1)
 
 
 def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict[str, object]:
@@ -127,12 +180,16 @@ def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict
     os.close(printed[1])
     os.close(failed[1])
     texts = {printed[0]: b"", failed[0]: b""}
+    watched = folder if limits.mode == "landlock" else None
     try:
-        stopped = collect(child, texts, limits.wall_s)
+        stopped = collect(child, texts, limits.wall_s, watched)
         status, cpu_s = end(child)
     finally:
         os.close(printed[0])
         os.close(failed[0])
+    if watched:
+        texts = {pipe: text.replace(watched.encode(), b"/tmp") for pipe, text in texts.items()}
+        stopped = stopped or ("scratch" if landlock().overfull(watched, SCRATCH_SIZE, SCRATCH_FILES) else None)
     out, error = map(clip, texts.values())
     return verdict(limits, out, error, stopped, os.waitstatus_to_exitcode(status), cpu_s)
 
@@ -159,6 +216,8 @@ def become_child(libc: ctypes.CDLL, limits: Limits, folder: str, printed: int, f
             (resource.RLIMIT_NPROC, 0),  # root is not bound by it
         ):
             resource.setrlimit(limit, (most, most))
+        if limits.mode == "landlock":
+            landlock().second_layer(libc, folder)
         give_up_powers(libc, bytes.fromhex(limits.system_calls))
     except BaseException:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -212,13 +271,14 @@ def run(code: str, names: dict[str, object]) -> None:
 # ---- in the zygote -----------------------------------------------------------------------------------------------
 
 
-def collect(child: int, texts: dict[int, bytes], wall_s: float) -> str | None:
-    """Fill in what the child wrote on each pipe until it ended; the limit for which it must be stopped, if any."""
+def collect(child: int, texts: dict[int, bytes], wall_s: float, folder: str | None) -> str | None:
+    """Fill in what the child wrote on each pipe until it ended; the limit for which it must be stopped, if any. `folder`:
+    to be watched, since no file system bounds it."""
     ended = os.pidfd_open(child)
     begun, used = time.monotonic(), []
     try:
         for share in (0.5, 1.0):
-            stopped = read_until(begun + share * wall_s, ended, texts)
+            stopped = read_until(begun + share * wall_s, ended, texts, folder)
             if stopped != "wall":
                 return stopped
             used.append(time.clock_gettime(~child << 3 | 2))  # the CPU clock of the child (see clock_getcpuclockid)
@@ -227,10 +287,14 @@ def collect(child: int, texts: dict[int, bytes], wall_s: float) -> str | None:
         os.close(ended)
 
 
-def read_until(deadline: float, ended: int, texts: dict[int, bytes]) -> str | None:
-    watched = {ended, *texts}
+def read_until(deadline: float, ended: int, texts: dict[int, bytes], folder: str | None) -> str | None:
+    watched, look = {ended, *texts}, time.monotonic() + LOOK_S
     while (left := deadline - time.monotonic()) > 0:
-        ready = select.select(watched, [], [], left)[0]
+        ready = select.select(watched, [], [], min(left, LOOK_S) if folder else left)[0]
+        if folder and time.monotonic() > look:
+            if landlock().overfull(folder, SCRATCH_SIZE, SCRATCH_FILES):
+                return "scratch"
+            look = time.monotonic() + LOOK_S
         for pipe in texts.keys() & set(ready):
             text = os.read(pipe, MAX_PRINTED)
             texts[pipe] += text
@@ -260,6 +324,8 @@ def verdict(limits: Limits, out: str, error: str, stopped: str | None, code: int
         }
     if stopped == "wall":
         return {"ok": False, "text": f"error: wall time of {limits.wall_s:g} s used up"}
+    if stopped == "scratch":
+        return {"ok": False, "text": f"error: more than {SCRATCH_SIZE >> 20} MiB or {SCRATCH_FILES} files written"}
     if stopped is None and code == -signal.SIGKILL and cpu_s < limits.cpu_s:
         return {"failed": "the code was killed from outside: perhaps the machine is out of memory"}
     if stopped is None and code in (-signal.SIGXCPU, -signal.SIGKILL):

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from sparkctl.settings import Clash, Settings, Use
+from sparkctl.tools import sandbox
+from sparkctl.tools.sandbox import Wanted
 
 
 class Mcp(Settings):
@@ -75,8 +77,9 @@ class Python(Computing):
     # Not refused: the embedded judge has a process of its own, with the same limits, whatever the back end here.
     uses = (*Tool.uses, Use(_LIMITS, lambda t: t.backend == "offline"))
 
-    sandbox: Literal["bwrap", "none"] = "bwrap"
-    """bwrap: bubblewrap and a list of system calls. none: limits only; the code may read your files and use the network."""
+    sandbox: Wanted = "auto"
+    """bwrap, landlock: a sandbox, the first is stronger. auto: the strongest that works here, else off. off: every call is
+    refused. none: limits only; the code may read your files and use the network."""
     cpu_s: int = Field(2, ge=1)
     """Seconds of computing."""
     wall_s: float | None = Field(None, gt=0)
@@ -85,8 +88,17 @@ class Python(Computing):
     """Memory, MiB, with what the interpreter itself takes: 20, or 170 with numpy and sympy."""
 
     def limits(self) -> dict[str, Any]:
-        """The settings of PythonRepl."""
+        """What `python_repl.opened` is called with."""
         return self.model_dump(include=set(_LIMITS))
+
+    def identity(self) -> dict[str, Any]:
+        """With the mode that is used on this machine, whatever was wanted: a weaker one answers otherwise. Finding that out
+        starts a process (see sandbox.py). Where the tool is off nothing else decides."""
+        known = super().identity()
+        if "sandbox" not in known:
+            return known
+        mode = sandbox.found("auto").name if self.sandbox == "auto" else self.sandbox
+        return {"backend": self.backend, "sandbox": mode} if mode == "off" else known | {"sandbox": mode}
 
 
 class Service(Tool):
