@@ -47,7 +47,7 @@ def test_what_a_recipe_needs_and_has_not_is_named_with_what_to_do(tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "says"),
-    [
+    [  # what is wrong with it, or what it names and is not there
         ("train.kll=3", "train.kll: unknown setting; did you mean 'kl'?"),
         ("synth.questions=/no/file.parquet", "no file '/no/file.parquet'"),
         ("synth.questions=hub:~nosuchuser/x@main", "a user that is unknown here"),
@@ -57,8 +57,9 @@ def test_what_a_recipe_needs_and_has_not_is_named_with_what_to_do(tmp_path):
 def test_a_recipe_that_cannot_run_is_said_to_be_wrong(setting, says):
     code, found, _ = ask_doctor("--set", setting)
     assert code == 1
-    assert found["recipe"]["works"] is False
-    assert says in found["recipe"]["do"]
+    wrong = [finding for finding in found.values() if finding["works"] is False]
+    assert wrong[0]["what"] == ("questions" if setting.startswith("synth.questions=/") else "recipe")
+    assert says in wrong[0]["do"]
 
 
 @pytest.fixture
@@ -108,8 +109,8 @@ def test_a_policys_server_that_does_not_answer_is_named():
 
 
 def test_versions_that_do_not_fit_together_are_named(monkeypatch):
-    here = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: "1.0" if name == "numpy" else here(name))
+    here = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "1.0" if name == "numpy" else here(name))
     found = doctor._versions()
     assert found.works is False
     assert "numpy is 1.0, sparkctl wants >=2.3" in found.says

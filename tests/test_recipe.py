@@ -87,7 +87,7 @@ def test_an_override_reaches_into_a_variant():
 )
 def test_a_wrong_override_is_named(override, says):
     with pytest.raises(SparkError) as fault:
-        pipeline.nodes(load(override))
+        pipeline.refuse_missing(pipeline.nodes(load(override)))
     assert says in str(fault.value)
 
 

@@ -178,6 +178,7 @@ def test_a_corpus_from_a_file_answers_and_its_bytes_decide(world, memory, tmp_pa
 def keys(*overrides, memory=None):
     """Node -> what of tools enters its key."""
     graph = pipeline.nodes(recipe.load(ROOT / "stages", "nano", overrides), memory)
+    pipeline.refuse_missing(graph)
     return {
         n.name: (n.settings.identity(), n.identities) for n in graph if n.name in ("select.1", "eval.base", "judge.1")
     }

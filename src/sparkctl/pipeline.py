@@ -27,7 +27,7 @@ from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
 from sparkctl.episode import ACTIONS, TOOLS
-from sparkctl.errors import SparkError
+from sparkctl.errors import Lacking, SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Advance, Memory, Port, Watch
 from sparkctl.recipe import Recipe, Values, did_you_mean, expanded
@@ -71,6 +71,12 @@ class Missing(str):
 def missing(node: Node) -> dict[str, str]:
     """Identity that cannot be had -> what is missing, and what to do."""
     return {name: str(found) for name, found in node.identities.items() if isinstance(found, Missing)}
+
+
+def refuse_missing(graph: Sequence[Node]) -> None:
+    """Raise Lacking with all that is missing of what decides the keys of these nodes."""
+    if lines := list(dict.fromkeys(line for node in graph for line in missing(node).values())):
+        raise Lacking(lines)
 
 
 def _had(look: Callable[[], str]) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparkctl import lock, pipeline, preflight, recipe, reporting, scoring, store, tables, wiring
-from sparkctl.errors import Lacking, SparkError
+from sparkctl.errors import SparkError
 from sparkctl.pipeline import Again, Fate, Maker, Node
 from sparkctl.plain import say
 from sparkctl.ports import Memory
@@ -213,8 +213,7 @@ class Workbench:
 
     def plan(self) -> list[Fate]:
         """What `everything` would do and why. A SparkError where a file is missing that decides it."""
-        if missing := list(dict.fromkeys(line for node in self.graph for line in pipeline.missing(node).values())):
-            raise Lacking(missing)
+        pipeline.refuse_missing(self.graph)
         return pipeline.explain(self.graph, self.store)
 
     def explicit(self, name: str, part: str | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fate]:
