@@ -28,6 +28,8 @@ def refuse_unheard(
         if asked:
             _refuse_shadowed(name, value, [variants[v] for v in compared], compared)
         hearing = [v for v in (compared if asked else variants) if name not in variants[v]]
+        if not asked:  # what `--set` gave a variant of its own is no fault of the file's
+            hearing += [v for v in variants if ("train", "variant", v, name) in changed]
         _refuse_idle_in_all(name, [shared | variants[v] for v in hearing])
 
 
