@@ -1,14 +1,14 @@
 # sparkctl. `make help` lists the targets. ARGS is passed on: make eval ARGS="--set eval.limit=140"
 VENV ?= .venv
 PYTHON ?= python3
-# Extra words for installing torch, such as the index of CPU-only builds that PyTorch's own page names.
+# Words for installing torch otherwise than set_up.py does: it takes the CPU build where there is no GPU.
 TORCH_FLAGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STAGES := synth judge select train eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm demo test long fast check mutants nano science bench clean $(STAGES)
+.PHONY: help setup vllm demo test slow long unlocked check mutants nano science bench clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,12 +17,7 @@ help: ## this list
 setup: $(READY) ## .venv with everything at pinned versions
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "sparkctl needs Python 3.11 or newer; say which with PYTHON=..." >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements.lock) $(TORCH_FLAGS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) set_up.py $(VENV) $(TORCH_FLAGS)
 	@touch $@
 
 vllm: $(READY) ## adds vLLM to .venv: the CPU build, or VLLM="vllm>=0.32,<0.33" on a machine with a GPU
@@ -38,14 +33,17 @@ demo: $(READY) ## the whole pipeline on the embedded policy: no key, no GPU, no 
 $(STAGES): $(READY)
 	$(BIN)/sparkctl $@ $(ARGS)
 
-test: $(READY) ## all tests but the long ones
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## what takes minutes, not hours; it needs no browser, no vLLM, no system package
+	$(BIN)/python -m pytest -m "not slow and not long" $(ARGS)
+
+slow: $(READY) ## the rest: browser, vLLM (`make vllm` first), kills, whole trainings
+	$(BIN)/python -m pytest -m "slow and not long" $(ARGS)
 
 long: $(READY) ## whole runs on vLLM that CI has no time for
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-fast: $(READY) ## the tests that take three minutes together
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+unlocked: ## the newest packages that pyproject.toml allows, in an empty environment: a small run, and one with a served judge
+	$(PYTHON) tests/unlocked.py $(ARGS)
 
 check: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,5 @@
+"""`python -m sparkctl`."""
+
+from sparkctl.cli import main
+
+main()

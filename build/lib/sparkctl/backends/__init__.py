@@ -1,0 +1,1 @@
+"""Back ends: the only home of model libraries, litellm and HTTP. Each is a port; none knows a stage."""

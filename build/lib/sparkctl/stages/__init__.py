@@ -1,0 +1,1 @@
+"""The stages, one file each, read in the same order: docstring, settings, run, helpers."""
