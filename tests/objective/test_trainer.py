@@ -373,14 +373,15 @@ def test_a_critic_learns_the_returns_and_is_saved_beside_the_actor(tmp_path):
 
 
 def test_with_a_critic_the_actor_is_driven_by_its_estimates(tmp_path):
-    """A value head at zero: advantages are the discounted sums of rewards, by hand with gamma = lambda = 0.5."""
+    """A value head at zero: advantages are the discounted sums of rewards, by hand with gamma = lambda = 0.5, added to
+    what the actions bring along."""
     trees = rollouts(1, steps=3)
     rewards = [f.reward for f in trees[0].forks]
     by_hand = [rewards[0] + 0.25 * (rewards[1] + 0.25 * rewards[2]), rewards[1] + 0.25 * rewards[2], rewards[2]]
     given = replace(
         trees[0],
         forks=tuple(
-            replace(f, actions=(replace(f.actions[0], advantage=a),))
+            replace(f, actions=(replace(f.actions[0], advantage=f.actions[0].advantage + a),))
             for f, a in zip(trees[0].forks, by_hand, strict=True)
         ),
     )

@@ -392,10 +392,19 @@ def test_a_right_rollout_earns_its_rarity_times_the_outcome():
     assert [r["advantage"] for r in rows] == pytest.approx([(0.9 + term) * 0.5, 1.0 * 0.5])
 
 
-def test_a_critic_is_given_rarity_with_its_baseline():
+def test_rarity_with_its_baseline_is_added_to_the_critic_s_estimate_and_is_no_return():
     trees = trees_of(*choices(), **POLICY, critic="value", rarity=1.0, min_score=0)
     term = rare(SHARES["wikipedia"]) - EXPECTED
-    assert [t.forks[0].reward for t in trees] == pytest.approx([0.9 + term + 0.3, 1.0 + 0.3])
+    assert [t.forks[0].reward for t in trees] == pytest.approx([0.9 + 0.3, 1.0 + 0.3])
+    assert [t.forks[0].actions[0].advantage for t in trees] == pytest.approx([term, 0.0])
+    rows = credit(*choices(), **POLICY, critic="value", rarity=1.0, min_score=0)
+    assert [row["advantage"] for row in rows] == pytest.approx([0.9 + 0.3 + term, 1.0 + 0.3])
+
+
+def test_rarity_without_a_baseline_is_left_to_the_critic():
+    trees = trees_of(*choices(), **POLICY | {"rarity_baseline": "none"}, critic="value", rarity=1.0, min_score=0)
+    assert [t.forks[0].actions[0].advantage for t in trees] == [0.0, 0.0]
+    assert trees[0].forks[0].reward == pytest.approx(0.9 + rare(SHARES["wikipedia"]) + 0.3)
 
 
 def test_a_table_that_does_not_say_how_likely_names_are_is_refused_where_it_matters():

@@ -189,7 +189,7 @@ class _Training:
         return ["policy_loss", "approx_kl", "entropy", *more[self.settings.objective]]
 
     def _fit_critic(self, batch: Batch, states: int, fitted: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """(action,): the advantages; with a critic, its own estimates, after adding the gradient of its loss."""
+        """(action,): the advantages; with a critic, its estimates are added to them, after the gradient of its loss."""
         if self.head is None:
             return batch.advantage
         # Backward within: gradient checkpointing computes again, and must then find the same adapter at work.
@@ -198,7 +198,7 @@ class _Training:
             advantage, returns = critic.advantages(batch, values, self.settings)
             (0.5 * (values - returns).square().sum() / states).backward()
         fitted.append((values.detach().cpu(), returns.cpu()))
-        return advantage
+        return batch.advantage + advantage
 
     def _tool_figures(self, tools: Sequence[torch.Tensor]) -> Row:
         if not tools:

@@ -223,10 +223,13 @@ def trees(entries: Sequence[_Entry], settings: Train, reader: tokens.Reader) -> 
 
 
 def _fork(step: int, entries: Sequence[_Entry], settings: Train) -> Fork:
-    actions = tuple(Action(e.ids, e.start, e.advantage, e.reward) for e in entries)
     first = entries[0]
-    reward = _step_reward(first) if settings.critic == "value" else 0.0
-    return Fork(first.prompt_ids, actions, step, reward)
+    if settings.critic == "value":
+        # The critic's estimate is added to what has a baseline of its own.
+        own, reward = _parts_of_step(first, settings)
+        return Fork(first.prompt_ids, (Action(first.ids, first.start, own, first.reward),), step, reward)
+    actions = tuple(Action(e.ids, e.start, e.advantage, e.reward) for e in entries)
+    return Fork(first.prompt_ids, actions, step)
 
 
 # ---- which actions, and why others are dropped -----------------------------------------------------------------------
@@ -530,17 +533,18 @@ def _estimate_over_steps(entries: Sequence[_Entry], settings: Train) -> None:
     for entry in sorted((e for e in entries if e.terms), key=lambda e: e.state[1]):
         of.setdefault(entry.state[0], []).append(entry)
     for steps in of.values():
-        earned = [_step_reward(e) for e in steps]
-        for entry, advantage in zip(
-            steps, advantages.gae(earned, [0.0] * len(earned), settings.gamma, settings.lam), strict=True
-        ):
-            entry.advantage = advantage
+        parts = [_parts_of_step(e, settings) for e in steps]
+        estimates = advantages.gae([earned for _, earned in parts], [0.0] * len(parts), settings.gamma, settings.lam)
+        for entry, (own, _), estimate in zip(steps, parts, estimates, strict=True):
+            entry.advantage = own + estimate
 
 
-def _step_reward(entry: _Entry) -> float:
-    """What a step earns by itself: the outcome is paid at the rollout's end, and the estimate carries it back."""
+def _parts_of_step(entry: _Entry, settings: Train) -> tuple[float, float]:
+    """(what has its baseline already, what the step earns by itself); the outcome is paid at the rollout's end, and the
+    estimate carries it back. Rarity among the viable is not carried back: a rollout would earn by being long."""
     assert entry.terms is not None
-    return entry.terms.local + (entry.terms.outcome if entry.step["done"] else 0.0)
+    own, local, outcome = _parts(entry.terms, settings)
+    return own, local + (outcome if entry.step["done"] else 0.0)
 
 
 STAGE = Stage(
