@@ -86,7 +86,7 @@ class Train(Settings):
     nudge_cap: float = Field(0.5, ge=0, lt=1)
     critic: Literal["none", "value"] = "none"
     """value: a second LoRA with a value head is the baseline, and GAE runs over the steps of a rollout."""
-    critic_lr: float = Field(1e-3, gt=0)
+    critic_lr: float = Field(1e-2, gt=0)
     gamma: float = Field(1.0, ge=0, le=1)
     lam: float = Field(0.95, ge=0, le=1)
 
