@@ -37,6 +37,7 @@ MUTANTS = [
     Mutant("the model does not enter the key", "pipeline.py", '        "identities": node.identities,', '        "identities": {},', "test_pipeline.py"),
     Mutant("knobs enter the key", "settings.py", "exclude=set(self.knobs)", "exclude=set()", "test_recipe.py"),
     Mutant("an unknown setting is taken without a word", "settings.py", 'extra="forbid"', 'extra="ignore"', "test_recipe.py"),
+    Mutant("a chunk counts requests, not what they ask for", "ports.py", "held += size(request)", "held += 1", "test_ports.py"),
     Mutant("failures are remembered", "ports.py", "if reply.error is None}", "if reply}", "test_ports.py"),
     Mutant("the scope does not enter memory's digest", "ports.py", "digest([scope, request]) for request in part", "digest([request]) for request in part", "test_ports.py"),
     Mutant("the scope does not enter the digest of a reply kept singly", "ports.py", "digest([scope, request]) for request in requests", "digest([request]) for request in requests", "test_ports.py"),

@@ -17,8 +17,9 @@ from sparkctl.ports import Memory, Port, Request, StreamingPort, Watch, lazy, re
 from sparkctl.store import digest_artifact
 from sparkctl.tools.settings import Tools
 
-POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
-"""Requests that are put to a policy and remembered together. vLLM runs dry at the end of each, so its are large."""
+POLICY_CHUNK = {"transformers": 256 * 9, "vllm": 2048 * 9}
+"""Continuations that are put to a policy and remembered together: what a kill may cost, 256 states with nine candidates.
+vLLM runs dry at the end of each, so its are large."""
 POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 2
@@ -88,7 +89,13 @@ def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watc
     scope = digest(["policy", *_precision(settings), engine_identity(settings), laid])
     if settings.engine == "litellm":
         return remembered_singly(lazy(open_port), memory, scope, account=POLICY_ACCOUNT, watch=watch)
-    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK[settings.engine], watch=watch)
+    chunk = POLICY_CHUNK[settings.engine]
+    return remembered(lazy(open_port), memory, scope, chunk=chunk, size=_continuations, watch=watch)
+
+
+def _continuations(request: Request) -> int:
+    """How many texts a request asks for."""
+    return len(request["forced"])
 
 
 def _precision(settings: Any) -> tuple[str, ...]:
