@@ -213,6 +213,17 @@ def worst_usd(request, again=False):
     return (prompt + 200 * again) * 2.5e-6 + 200 * 10e-6
 
 
+def test_a_budget_holds_what_a_re_ask_may_cost_as_well(server):
+    """One asking would fit, two do not: nothing is sent. With a hair more than two it is."""
+    asked = requests("", max_tokens=200)
+    both = worst_usd(asked[0]) + worst_usd(asked[0], again=True)
+    server.forget()
+    with pytest.raises(SparkError, match="the next call may cost up"):
+        ask(LitellmJudge(GPT, budget_usd=0.99 * both, **QUICK), asked)
+    assert server.seen()["asked"] == {}
+    assert ask(LitellmJudge(GPT, budget_usd=1.01 * both, **QUICK), asked)[0].error is None
+
+
 @pytest.mark.parametrize("usage", judge_server.USAGES)
 def test_a_usage_that_cannot_be_true_is_paid_as_the_worst_case(server, usage):
     asked = requests(f"fault={usage}", max_tokens=200)
