@@ -4,7 +4,8 @@ Run: python benchmarks/judge_throughput.py [--calls 1000] [--in-flight 16] [--la
 The server (tests/judge_server.py) is a process of its own and answers after `latency` seconds on average, evenly
 spread from half to one and a half of it (hosted judges take longer). Bare clients send the same bodies, read the JSON and do nothing else: httpx with one
 connection per call in flight (its shared pool is slow with many connections), and aiohttp. The ceiling is the faster
-of them. Ours is all that `sparkctl judge` does per call: litellm, schema, checks, price, memory on disk.
+of them. Ours is all that `sparkctl judge` does per call: litellm, schema, checks, price, memory on disk. `acompletion` is
+litellm by itself, with the same words: what nothing of ours can pass in one process.
 `cpu_ms_per_call` is processor time of this process, of the best round: unlike the rates it says something on a busy
 machine, too. One core gives at most 1000 / cpu_ms_per_call calls a second.
 """
@@ -27,6 +28,7 @@ import aiohttp  # noqa: E402
 import httpx  # noqa: E402
 
 from judging import Server, reached, serving, states  # noqa: E402
+from sparkctl.backends import calls as litellm_calls  # noqa: E402
 from sparkctl.backends.litellm_judge import LitellmJudge, answer_format  # noqa: E402
 from sparkctl.ports import Memory, Request, remembered_singly  # noqa: E402
 from sparkctl.stages import judge  # noqa: E402
@@ -83,6 +85,17 @@ async def by_aiohttp(server: Server, bodies: list[Any], in_flight: int) -> None:
         await drive(post, bodies, in_flight)
 
 
+async def by_acompletion(asked: list[Request], in_flight: int) -> None:
+    """litellm as our judge calls it, and nothing around it."""
+    ask = litellm_calls.litellm().acompletion
+
+    async def post(_: int, request: Request) -> None:
+        sent = body(request) | {"model": MODEL, "timeout": 60, "max_retries": 0}
+        await ask(**sent)
+
+    await drive(post, asked, in_flight)
+
+
 def by_ours(asked: list[Request], in_flight: int) -> None:
     """Our port with an empty memory."""
     with tempfile.TemporaryDirectory() as folder:
@@ -110,6 +123,7 @@ def measure(calls: int, in_flight: int, latency: float) -> dict[str, Any]:
         ways: dict[str, Callable[[], None]] = {
             "httpx": lambda: asyncio.run(by_httpx(server, bodies, in_flight)),
             "aiohttp": lambda: asyncio.run(by_aiohttp(server, bodies, in_flight)),
+            "acompletion": lambda: litellm_calls.run(by_acompletion(asked, in_flight)),
             "ours": lambda: by_ours(asked, in_flight),
         }
         by_ours(asked[:in_flight], in_flight)  # imports litellm
@@ -122,6 +136,7 @@ def measure(calls: int, in_flight: int, latency: float) -> dict[str, Any]:
         "cpu_ms_per_call": {name: round(ms, 2) for name, ms in cpu.items()},
         "ratio": round(best["ours"] / max(best["httpx"], best["aiohttp"]), 3),
         "over_httpx": round(best["ours"] / best["httpx"], 3),
+        "over_acompletion": round(best["ours"] / best["acompletion"], 3),
     }  # fmt: skip
 
 

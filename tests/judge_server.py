@@ -21,6 +21,18 @@ ANSWERS = ("not_json", "wrong_schema", "missing", "eleven", "empty")
 """Faults of the answer: mended by a re-ask."""
 CALLS = ("busy", "broken", "hang", "cut", "refused")
 """Faults of the call: mended by a retry."""
+USAGES: dict[str, Any] = {
+    "untold": None,
+    "negative": {"prompt_tokens": -5, "completion_tokens": 10, "total_tokens": 5},
+    "nothing": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "huge": {"prompt_tokens": 10**12, "completion_tokens": 10, "total_tokens": 10**12 + 10},
+}
+"""Counts of tokens that cannot be true, beside good answers."""
+ODD: dict[str, Any] = {
+    "unanswered": [],
+    "endless": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x" * 1_000_001}}],
+}
+"""Answers that hold nothing to read."""
 
 
 class Judge:
@@ -63,7 +75,12 @@ class Judge:
         await asyncio.sleep(self.latency * (0.5 + int(call[:4], 16) / 0xFFFF))
         self.paid[call] += 1
         spoilt = fault if fault in ANSWERS and (always or len(messages) == 2) else ""
-        return web.json_response(completion(body, written(case, call, spoilt)))
+        reply = completion(body, written(case, call, spoilt))
+        if fault in USAGES:
+            reply["usage"] = USAGES[fault]
+        if fault in ODD:
+            reply["choices"] = ODD[fault]
+        return web.json_response(reply)
 
     async def _fail(self, request: web.Request, fault: str) -> web.StreamResponse:
         if fault == "hang":

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import judge_server
 from judging import KEY, reached, serving, states
 from sparkctl.backends import litellm_judge
 from sparkctl.backends.litellm_judge import LitellmJudge
@@ -204,6 +205,69 @@ def test_a_budget_stops_before_the_call_that_would_exceed_it(server):
     worst = 2 * (sum(len(m["content"].encode()) for m in asked[0]["messages"]) + 200) * 2.5e-6 + 200 * (2.5e-6 + 20e-6)
     assert 0.05 - worst * 1.1 < 0.02 + sum(paid) <= 0.05, "as much as fits, and no more"
     assert len(server.seen()["asked"]) == len(paid) < 40, "every call that was sent was given back"
+
+
+def worst_usd(request, again=False):
+    """The most that one asking can cost by the prices of gpt-4o: each byte a token, the answer as long as it may be."""
+    prompt = sum(len(m["content"].encode()) for m in request["messages"]) + 200
+    return (prompt + 200 * again) * 2.5e-6 + 200 * 10e-6
+
+
+def test_a_budget_holds_what_a_re_ask_may_cost_as_well(server):
+    """One asking would fit, two do not: nothing is sent. With a hair more than two it is."""
+    asked = requests("", max_tokens=200)
+    both = worst_usd(asked[0]) + worst_usd(asked[0], again=True)
+    server.forget()
+    with pytest.raises(SparkError, match="the next call may cost up"):
+        ask(LitellmJudge(GPT, budget_usd=0.99 * both, **QUICK), asked)
+    assert server.seen()["asked"] == {}
+    assert ask(LitellmJudge(GPT, budget_usd=1.01 * both, **QUICK), asked)[0].error is None
+
+
+@pytest.mark.parametrize("usage", judge_server.USAGES)
+def test_a_usage_that_cannot_be_true_is_paid_as_the_worst_case(server, usage):
+    asked = requests(f"fault={usage}", max_tokens=200)
+    reply = ask(LitellmJudge(GPT, **QUICK), asked)[0]
+    assert reply.error is None
+    assert reply.cost_usd == pytest.approx(worst_usd(asked[0]))
+
+
+@pytest.mark.parametrize("usage", judge_server.USAGES)
+def test_a_usage_that_cannot_be_true_does_not_move_the_pace(server, usage, monkeypatch):
+    """Only what is true is settled: nothing, or no more than the worst case."""
+    settled = []
+    monkeypatch.setattr(litellm_judge.Pace, "add", lambda pace, units: settled.append(units))
+    asked = requests(f"fault={usage}", max_tokens=200)
+    ask(LitellmJudge(GPT, tpm=10**9, **QUICK), asked)
+    expected, *corrections = (units for units in settled if units != 1)
+    most = sum(len(m["content"].encode()) for m in asked[0]["messages"]) + 200 + 200
+    assert corrections == ([most - expected] if usage == "huge" else [])
+
+
+def test_the_price_is_the_one_that_litellm_worked_out_already(server, monkeypatch):
+    """By hand: the server counts four characters as a token; gpt-4o is 2.50 and 10 dollars a million."""
+    judge = LitellmJudge(GPT, **QUICK)
+    asked = requests("")
+    again: list[str] = []
+    monkeypatch.setattr(judge.litellm, "completion_cost", lambda *a, **k: again.append("again"))
+    reply = ask(judge, asked)[0]
+    prompt = sum(len(m["content"]) for m in asked[0]["messages"]) // 4
+    assert reply.cost_usd == pytest.approx(prompt * 2.5e-6 + len(reply.body["content"]) // 4 * 10e-6)
+    assert again == []
+
+
+ODD = {
+    "unanswered": "",
+    "endless": "the provider's answer is longer than 1,000,000 characters",
+}
+
+
+@pytest.mark.parametrize("odd", judge_server.ODD)
+def test_an_answer_that_holds_nothing_to_read_is_a_failed_call(server, odd):
+    reply = ask(LitellmJudge(GPT, **QUICK), requests(f"fault={odd}"))[0]
+    assert reply.body is None
+    assert ODD[odd] in reply.error
+    assert len(reply.error) < 400
 
 
 def test_a_budget_of_nothing_sends_nothing(server):
