@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "engines": {"outages", "settings"},
     "tables": {"errors", "episode", "recipe"},
     "ports": LOW | {"salvage"},
-    "store": LOW | {"tables"},
+    "digests": {"errors", "ids"},
+    "store": LOW | {"digests", "tables"},
     "progress": {"plain", "ports"},
     "judging": {"episode"},
     "selection": {"episode"},
@@ -81,8 +82,8 @@ MAY_IMPORT = {
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
     "variants": {"errors", "recipe", "settings", "stages"},
     "pipeline": MIDDLE
-    | {"variants", "adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
-    "reporting": LOW | {"report", "store"},
+    | {"variants", "adapters", "digests", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "reporting": LOW | {"digests", "report", "store"},
     "workbench": MIDDLE
     | {
         "store",

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparkctl import pipeline, recipe
+from sparkctl import digests, pipeline, recipe
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
 from sparkctl.workbench import Workbench
@@ -118,13 +118,15 @@ def test_going_back_to_old_settings_runs_nothing(bench):
     assert tables_of(bench()) == first
 
 
-def test_a_table_edited_by_hand_makes_its_readers_stale(bench):
+def test_a_table_edited_by_hand_makes_its_readers_stale_once_its_digest_is_deleted(bench):
     b = bench()
     b.everything()
     path = b.paths("scores", "1")[0]
     table = pq.read_table(path)
     half = pa.array([s / 2 for s in table["score"].to_pylist()])
     pq.write_table(table.set_column(table.column_names.index("score"), "score", half), path)
+    assert why(bench().plan())["judge.1"] == f"{path.name} is damaged"
+    digests.place(path).unlink()
     plan = bench().plan()
     assert why(plan)["select.1"] == "scores changed"
     assert "judge.1" not in ran(plan)

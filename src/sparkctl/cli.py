@@ -468,7 +468,7 @@ def gc_command(
 ) -> None:
     """List, or delete, files of the store that no run links to."""
     from sparkctl import lock
-    from sparkctl.store import Store, remove
+    from sparkctl.store import Store
 
     store = Store(data, "default")
     with lock.held(data) if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
@@ -476,7 +476,7 @@ def gc_command(
         for path in garbage:
             say(str(path))
             if yes:
-                remove(path)
+                store.discard(path)
     say(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", sys.stderr)
 
 
