@@ -340,6 +340,15 @@ MUTANTS = [
     Mutant("digests: the footer is left out", "digests.py", "every.update(block)", "pass", "test_digests.py"),
     Mutant("digests: a file changed within a tick of the clock is not read again", "digests.py", "time.time_ns() - _COARSE_S * 10**9", "time.time_ns()", "test_digests.py"),
     Mutant("digests: a digest cut by a power cut condemns its file", "digests.py", "return found if _LINES.fullmatch(found) else None", "return found", "test_digests.py"),
+    Mutant("gc: it does not wait for who makes things", "cli.py", "    with alone if yes and data.exists() else", "    with alone if False else", "test_pipeline.py"),
+    Mutant("disks: a network disk counts as local", "disks.py", "_NETWORK = \"nfs nfs4", "_NETWORK = \"nfs", "test_disks.py"),
+    Mutant("disks: FUSE counts as local unless it is known", "disks.py", "(_is_fuse(kind) and kind not in _LOCAL_FUSE)", "False", "test_disks.py"),
+    Mutant("disks: the first mount on a place counts", "disks.py", "len(place.parts) >= nearest", "len(place.parts) > nearest", "test_disks.py"),
+    Mutant("disks: memory has its write-ahead log everywhere", "ports.py", "    if disks.shared(path):\n", "    if False:\n", "test_disks.py"),
+    Mutant("disks: two connections of one run lock each other out", "ports.py", "        db.execute(\"PRAGMA locking_mode=NORMAL\")\n", "", "test_disks.py"),
+    Mutant("disks: another machine's lock is broken", "lock.py", "    if kind and not here:\n", "    if False:\n", "test_disks.py"),
+    Mutant("disks: a lock left on a local disk keeps everybody out", "lock.py", "    if kind and not here:\n", "    if not here:\n", "test_disks.py"),
+    Mutant("disks: without the kernel's locks a living process counts for nothing", "lock.py", "if here and not by_kernel and", "if False and", "test_disks.py"),
 ]  # fmt: skip
 
 

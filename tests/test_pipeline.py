@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import refused, sparkctl
 from sparkctl import digests, pipeline, recipe
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
@@ -156,6 +157,27 @@ def test_a_lost_file_is_made_again(bench):
     b.paths("scores", "2")[0].unlink()
     assert why(bench().plan())["judge.2"] == "not made yet in this run"
     assert ran(bench().everything())[0] == "judge.2"
+
+
+def test_gc_beside_a_run_takes_nothing_that_it_is_about_to_link(bench, tmp_path, monkeypatch):
+    """Tried at each link, when what comes after it is there and nobody links to it."""
+    first = bench()
+    first.everything()
+    whole = tables_of(first)
+    first.store.unlink_all_but(())
+    assert len(first.store.garbage()) == len(whole)
+    link, tried = stores.Store.link, []
+
+    def collect_first(self, artifact, target):
+        tried.append(sparkctl("gc", "--yes", "--data", tmp_path / "data"))
+        link(self, artifact, target)
+
+    monkeypatch.setattr(stores.Store, "link", collect_first)
+    assert ran(bench().everything()) == []
+    assert tables_of(bench()) == whole
+    assert len(tried) == len(whole)
+    for done in tried:
+        refused(done, "is making things here")
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(bench, fakes, tmp_path):

@@ -471,7 +471,8 @@ def gc_command(
     from sparkctl.store import Store
 
     store = Store(data, "default")
-    with lock.held(data) if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
+    alone = lock.held(data, lambda line: say(line, sys.stderr))
+    with alone if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
         garbage = store.garbage()
         for path in garbage:
             say(str(path))
