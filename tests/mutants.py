@@ -349,6 +349,7 @@ MUTANTS = [
     Mutant("disks: another machine's lock is broken", "lock.py", "    if kind and not here:\n", "    if False:\n", "test_disks.py"),
     Mutant("disks: a lock left on a local disk keeps everybody out", "lock.py", "    if kind and not here:\n", "    if not here:\n", "test_disks.py"),
     Mutant("disks: without the kernel's locks a living process counts for nothing", "lock.py", "if here and not by_kernel and", "if False and", "test_disks.py"),
+    Mutant("disks: a rollback journal stays beside the new memory", "salvage.py", "\"-shm\", \"-journal\")", "\"-shm\")", "test_salvage.py"),
 ]  # fmt: skip
 
 
