@@ -19,8 +19,11 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("SPARKCTL_KILLS", "10"))
 SEED = 12
-SOONEST_S, LATEST_S = 0.02, 8.0
-"""Of a kill after the run began to make things, drawn evenly in the logarithm: most stages take less than a second."""
+SOONEST_S, LATEST_S = 0.01, 1.0
+"""Of a kill after a node of the graph began, drawn evenly in the logarithm: most take less than a second."""
+MOST_NODES = 4
+"""How many nodes a run may finish before it is killed. Counted in nodes, kills fall over all stages on a busy machine too;
+counted in seconds all of a hundred fell on the first."""
 STARTING = 0.1
 """Share of kills that fall, within a second, on a run that has not begun yet."""
 SETTINGS = (
@@ -73,8 +76,8 @@ def bytes_of(data):
 def done(data):
     """The nodes that a run has finished, in order."""
     path = data / "default" / "runs.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return list(dict.fromkeys(json.loads(line)["node"] for line in lines))
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return list(dict.fromkeys(json.loads(line)["node"] for line in lines if line.endswith("\n")))
 
 
 def wait(process, data, moments):
@@ -82,10 +85,16 @@ def wait(process, data, moments):
     if moments.random() < STARTING:
         process.join(moments.random())
         return
+    goal = len(done(data)) + moments.randint(0, MOST_NODES)
     lock = data / ".lock"
-    while process.is_alive() and not (lock.exists() and f'"pid": {process.pid},' in lock.read_text()):
+    while process.is_alive() and not (begun(process, lock) and len(done(data)) >= goal):
         process.join(0.01)
     process.join(SOONEST_S * (LATEST_S / SOONEST_S) ** moments.random())
+
+
+def begun(process, lock):
+    """Whether the process makes things."""
+    return lock.exists() and f'"pid": {process.pid},' in lock.read_text()
 
 
 def finish(process, data, whole):
