@@ -30,8 +30,10 @@ MAY_IMPORT = {
     "outages": {"errors"},
     "engines": {"outages", "settings"},
     "tables": {"errors", "episode", "recipe"},
-    "ports": LOW | {"salvage"},
-    "store": LOW | {"tables"},
+    "ports": LOW | {"disks", "salvage"},
+    "digests": {"errors", "ids"},
+    "disks": set(),
+    "store": LOW | {"digests", "tables"},
     "progress": {"plain", "ports"},
     "judging": {"episode"},
     "selection": {"episode"},
@@ -81,8 +83,8 @@ MAY_IMPORT = {
     "wiring": LOW | {"engines", "ports", "store", "backends", "tools", "toolports", "nano"},
     "variants": {"errors", "recipe", "settings", "stages"},
     "pipeline": MIDDLE
-    | {"variants", "adapters", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
-    "reporting": LOW | {"report", "store"},
+    | {"variants", "adapters", "digests", "store", "toolports", "wiring", "backends", "stage", "stages", "tools"},
+    "reporting": LOW | {"digests", "report", "store"},
     "workbench": MIDDLE
     | {
         "store",
@@ -99,8 +101,8 @@ MAY_IMPORT = {
         "tools",
         "wiring",
     },
-    "lock": {"errors"},
-    "preflight": LOW | {"backends", "engines", "episode", "pipeline", "toolports", "tools", "wiring"},
+    "lock": {"disks", "errors"},
+    "preflight": LOW | {"disks", "backends", "engines", "episode", "pipeline", "toolports", "tools", "wiring"},
     "doctor": LOW | {"backends", "engines", "pipeline", "ports", "preflight", "settings", "toolports", "tools"},
     "__main__": {"cli"},
     "cli": {

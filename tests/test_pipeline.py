@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparkctl import pipeline, recipe
+from commands import refused, sparkctl
+from sparkctl import digests, pipeline, recipe
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
 from sparkctl.workbench import Workbench
@@ -118,13 +119,15 @@ def test_going_back_to_old_settings_runs_nothing(bench):
     assert tables_of(bench()) == first
 
 
-def test_a_table_edited_by_hand_makes_its_readers_stale(bench):
+def test_a_table_edited_by_hand_makes_its_readers_stale_once_its_digest_is_deleted(bench):
     b = bench()
     b.everything()
     path = b.paths("scores", "1")[0]
     table = pq.read_table(path)
     half = pa.array([s / 2 for s in table["score"].to_pylist()])
     pq.write_table(table.set_column(table.column_names.index("score"), "score", half), path)
+    assert why(bench().plan())["judge.1"] == f"{path.name} is damaged"
+    digests.place(path).unlink()
     plan = bench().plan()
     assert why(plan)["select.1"] == "scores changed"
     assert "judge.1" not in ran(plan)
@@ -154,6 +157,27 @@ def test_a_lost_file_is_made_again(bench):
     b.paths("scores", "2")[0].unlink()
     assert why(bench().plan())["judge.2"] == "not made yet in this run"
     assert ran(bench().everything())[0] == "judge.2"
+
+
+def test_gc_beside_a_run_takes_nothing_that_it_is_about_to_link(bench, tmp_path, monkeypatch):
+    """Tried at each link, when what comes after it is there and nobody links to it."""
+    first = bench()
+    first.everything()
+    whole = tables_of(first)
+    first.store.unlink_all_but(())
+    assert len(first.store.garbage()) == len(whole)
+    link, tried = stores.Store.link, []
+
+    def collect_first(self, artifact, target):
+        tried.append(sparkctl("gc", "--yes", "--data", tmp_path / "data"))
+        link(self, artifact, target)
+
+    monkeypatch.setattr(stores.Store, "link", collect_first)
+    assert ran(bench().everything()) == []
+    assert tables_of(bench()) == whole
+    assert len(tried) == len(whole)
+    for done in tried:
+        refused(done, "is making things here")
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(bench, fakes, tmp_path):

@@ -14,6 +14,7 @@ from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.ports import Memory, Reply
 from sparkctl.recordings import Recording, Recordings
+from sparkctl.salvage import salvage
 
 N = 400
 PAGE = 4096
@@ -221,3 +222,13 @@ def test_any_bytes_are_read_to_their_end(tmp_path_factory, data):
         whole[at : at + len(new)] = new
     path.write_bytes(whole)
     list(pages.rows(path))
+
+
+def test_a_rollback_journal_goes_aside_with_its_damaged_memory(tmp_path):
+    """As is kept on a network disk: left beside the new file it would be rolled back into that."""
+    path = tmp_path / "memory.sqlite"
+    path.write_bytes(b"no database" * 500)
+    (tmp_path / "memory.sqlite-journal").write_bytes(b"j" * 600)
+    salvage(path, path.stat().st_ino)
+    assert not (tmp_path / "memory.sqlite-journal").exists()
+    assert (tmp_path / "memory.sqlite.damaged-1-journal").read_bytes() == b"j" * 600

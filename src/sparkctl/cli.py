@@ -468,15 +468,16 @@ def gc_command(
 ) -> None:
     """List, or delete, files of the store that no run links to."""
     from sparkctl import lock
-    from sparkctl.store import Store, remove
+    from sparkctl.store import Store
 
     store = Store(data, "default")
-    with lock.held(data) if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
+    alone = lock.held(data, lambda line: say(line, sys.stderr))
+    with alone if yes and data.exists() else contextlib.nullcontext():  # what is being made has no link yet
         garbage = store.garbage()
         for path in garbage:
             say(str(path))
             if yes:
-                remove(path)
+                store.discard(path)
     say(f"{len(garbage)} files no run links to{', deleted' if yes else '; --yes deletes them'}", sys.stderr)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkctl import names, ports, toolports, variants, wiring
+from sparkctl import digests, names, ports, toolports, variants, wiring
 from sparkctl import store as stores
 from sparkctl.adapters import folder_of, labels
 from sparkctl.backends import hub, models
@@ -464,6 +464,8 @@ def _fate(node: Node, places: dict[str, Path], store: Store, again: Again) -> Fa
     there = outputs(fate, store)
     if not all(path.exists() for path in there.values()):
         return replace(fate, runs=True, why=_why(node, fate.made_of or {}, store))
+    if damaged := [path.name for path in there.values() if stores.is_damaged(path)]:
+        return replace(fate, runs=True, why=f"{damaged[0]} is damaged")
     return replace(fate, runs=True, why="some calls had failed") if again(node, there) else fate
 
 
@@ -557,8 +559,10 @@ class Maker:
         if fate.runs:
             self.calls.clear()
             self.costs.clear()
+            self._clear(made)
             self._run(node, places, made, fate.made_of or {})
         for artifact, path in made.items():
+            digests.keep(path)
             self.store.link(artifact, path)
         places |= made
         fate = replace(fate, seconds=time.monotonic() - begun)
@@ -566,6 +570,18 @@ class Maker:
             cost = {"cost_usd": None if None in self.costs else sum(filter(None, self.costs))} if self.costs else {}
             self.store.log(node=node.name, why=fate.why, seconds=round(fate.seconds, 3), **self.calls, **cost)
         return fate
+
+    def _clear(self, made: dict[str, Path]) -> None:
+        """Move damaged outputs of a node aside; its others go, for they would not fit those that come."""
+        there = [path for path in made.values() if path.exists()]
+        damaged = [path for path in there if stores.is_damaged(path)]
+        for path in damaged:
+            aside = stores.set_aside(path)
+            self.warn(
+                f"{path}: is damaged, its bytes are not those that were written; made again, it is now {aside.name}"
+            )
+        for path in there if damaged else []:
+            self.store.discard(path)
 
     def _run(self, node: Node, places: dict[str, Path], to: dict[str, Path], made_of: dict[str, Any]) -> None:
         inputs = {
@@ -577,7 +593,9 @@ class Maker:
         with self.run_stage(node.stage, node.settings, inputs, node.name, kept) as made:
             # The first output is written last: once it exists, all do.
             for output in reversed(node.stage.writes):
-                write(made[output], _TABLE_OF.get(output, output), to[node.writes[output]], made_of)
+                path = to[node.writes[output]]
+                digests.drop(path)
+                write(made[output], _TABLE_OF.get(output, output), path, made_of)
         stores.remove(kept)
 
     @contextmanager
@@ -662,6 +680,7 @@ def write(made: pa.Table | Path, table: str, path: Path, provenance: dict[str, A
 def read_input(name: str, paths: Sequence[Path], *, may_be_empty: bool = False) -> Any:
     """An input given as files: a folder for an adapter, else tables of the contract, joined."""
     if name == "adapter":
+        digests.check(paths[0])
         return paths[0]
     table = _TABLE_OF.get(name, name)
     joined = pa.concat_tables([stores.read_table(path, table, may_be_empty=may_be_empty) for path in paths])

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sparkctl import disks
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.plain import say
@@ -45,7 +46,10 @@ None where that is unknown."""
 
 
 class Memory:
-    """Replies by digest in one SQLite file (WAL), safe against `kill -9` and for several processes at once."""
+    """Replies by digest in one SQLite file, safe against `kill -9` and for several processes at once.
+
+    It has a write-ahead log; on a disk that several machines may share it has a rollback journal, which is slower.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,10 +71,7 @@ class Memory:
             raise sqlite3.DatabaseError("its end is missing")
         db = sqlite3.connect(self.path, timeout=60)
         try:
-            db.execute("PRAGMA journal_mode=WAL")
-            # Safe against a killed process; only a power cut may lose the last replies, never the file. Waiting for the
-            # disk after each reply would halve the rate of a fast judge.
-            db.execute("PRAGMA synchronous=NORMAL")
+            _set_journal(db, self.path)
             for table in ("replies", "paid"):
                 db.execute(TABLES[table])
         except sqlite3.Error:
@@ -128,6 +129,20 @@ class Memory:
             raise SparkError(
                 f"{self.path}: the memory of replies cannot be used ({fault}); check disk space and permissions, or move the file away"
             ) from None
+
+
+def _set_journal(db: sqlite3.Connection, path: Path) -> None:
+    if disks.shared(path):
+        # Left behind by a local disk, a write-ahead log is put away: alone, for then it needs no shared memory.
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("PRAGMA journal_mode=DELETE")
+        db.execute("PRAGMA locking_mode=NORMAL")
+        db.execute("PRAGMA synchronous=FULL")
+        return
+    db.execute("PRAGMA journal_mode=WAL")
+    # Safe against a killed process; only a power cut may lose the last replies, never the file. Waiting for the
+    # disk after each reply would halve the rate of a fast judge.
+    db.execute("PRAGMA synchronous=NORMAL")
 
 
 def _dumped(body: Any) -> str:

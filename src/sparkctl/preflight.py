@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sparkctl import pipeline, toolports
+from sparkctl import disks, pipeline, toolports
 from sparkctl.backends import models
 from sparkctl.engines import Asked
 from sparkctl.episode import TOOLS
@@ -283,6 +283,14 @@ def _disk(data: Path, nodes: Sequence[Node]) -> Finding:
     return Finding("disk", free >= wanted, f"{free:.1f} GiB free at {data}", todo)
 
 
+def _shared(data: Path) -> Iterator[Finding]:
+    if kind := disks.shared(data):
+        says = f"--data '{data}' is on a disk that machines may share ({kind}): replies are remembered without a write-ahead log"
+        yield Finding(
+            "network disk", None, says, "work in it from one machine at a time; a local disk is faster", loud=True
+        )
+
+
 def _there(data: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
@@ -327,3 +335,4 @@ def examine(
         yield from (tool(name, tools) for name in TOOLS if name not in lacking)
     yield _writable(data)
     yield _disk(data, nodes)
+    yield from _shared(data)

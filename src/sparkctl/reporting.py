@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sparkctl import digests
 from sparkctl import store as stores
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
@@ -83,6 +84,8 @@ def _gathered(run: Store) -> Material:
         name, _, part = artifact.partition(".")
         if name in _NEEDED and len(table := stores.read_table(run.files / file, name, may_be_empty=True)):
             tables.setdefault(name, {})[part] = table
+    for file in files.values():  # also those of which the provenance alone is shown
+        digests.check(run.files / file)
     made = {artifact: stores.provenance(run.files / file) or {} for artifact, file in files.items()}
     return Material(run.run.name, tables, files, made, run.records())
 

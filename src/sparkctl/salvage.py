@@ -26,7 +26,7 @@ _KEEP = {
     "paid": "INSERT INTO paid VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET usd = max(usd, excluded.usd)",
     "recordings": "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?)",
 }
-_BESIDE = ("", "-wal", "-shm")
+_BESIDE = ("", "-wal", "-shm", "-journal")
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -39,8 +39,8 @@ def is_damage(fault: sqlite3.Error) -> bool:
 
 def is_cut(path: Path) -> bool:
     """Whether the file is shorter than it says itself, which SQLite does not always notice. Nothing is said while it has a
-    log: another process may be moving pages from there."""
-    if not path.is_file() or Path(f"{path}-wal").exists():
+    log or journal: another process may be moving pages from there."""
+    if not path.is_file() or any(Path(f"{path}{log}").exists() for log in ("-wal", "-journal")):
         return False
     with path.open("rb") as file:
         header = file.read(100)

@@ -1,12 +1,12 @@
 """Artifacts by key: written whole or not at all, with what made them in the footer; links give a run's view by name.
 
 data/store/<artifact>-<key>.parquet    a table          (an adapter is a folder of the same name)
+data/store/.digests/<the same name>    SHA-256 of its bytes, checked when it is read
 data/<run>/<artifact>.parquet          link to the one that this run uses
 data/<run>/runs.jsonl                  wall time of each stage: what must not enter the tables
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -19,15 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparkctl import names, tables
+from sparkctl import digests, names, tables
+from sparkctl.digests import PROVENANCE, UNREADABLE
 from sparkctl.errors import SparkError
-from sparkctl.ids import digest, digest_path
 
 _FOOTER = b"sparkctl"
 _ABANDONED_S = 3600
-_PROVENANCE = "provenance.json"
-_UNREADABLE = (pa.ArrowException, OSError, ValueError)
-"""What a file that is no Parquet file, or a damaged one, is told by; ValueError: names of columns that are not UTF-8."""
 _PARTS = ("settings", "inputs", "identities")
 """Of provenance, those that hold names and values; a file from elsewhere may hold anything there."""
 KEY_LENGTH = 20
@@ -84,7 +81,12 @@ class Store:
     def garbage(self) -> list[Path]:
         """Artifacts that no run links to, and what a killed process left half written."""
         used = {link.resolve() for link in self.root.glob("*/[!.]*") if link.is_symlink()}
-        return sorted(path for path in self.files.glob("*") if path.resolve() not in used and not _under_way(path))
+        return sorted(path for path in self.files.glob("[!.]*") if path.resolve() not in used and not _under_way(path))
+
+    def discard(self, path: Path) -> None:
+        """Delete an artifact, and its digest with it."""
+        remove(path)
+        digests.drop(path)
 
     def unlink_all_but(self, artifacts: Collection[str]) -> None:
         """Drop links to what is no part of the run any more, such as rounds 4 and 5 after a run of three."""
@@ -107,27 +109,28 @@ def _under_way(path: Path) -> bool:
 
 
 def digest_artifact(path: Path) -> str:
-    """Hex SHA-256 of what an artifact holds: of a table its rows and columns, of a folder its files.
+    """Hex SHA-256 of what an artifact holds, which keys are made of."""
+    return digests.of(path).holds
 
-    What made it does not count: a changed setting that gives the same rows makes no reader stale. Of a Parquet file
-    the bytes before the footer are the data; the footer holds the schema, which counts, and the provenance.
-    """
-    if path.is_dir():
-        return digest([[p.name, digest_path(p)] for p in sorted(path.iterdir()) if p.name != _PROVENANCE])
+
+def is_damaged(path: Path) -> bool:
+    """Whether an artifact is not what was written. Of a table without a digest, whether it cannot be read."""
+    if path.is_dir() or digests.kept(path) is not None:
+        return digests.is_other(path)
     try:
-        schema = pq.read_schema(path).remove_metadata().to_string()
-    except _UNREADABLE:
-        return digest_path(path)
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        footer = int.from_bytes(file.read(4), "little")
-        size = file.tell() - 4 - footer
-        file.seek(0)
-        data = hashlib.sha256()
-        while size > 0 and (block := file.read(min(size, 2**20))):
-            data.update(block)
-            size -= len(block)
-    return digest([schema, data.hexdigest()])
+        read_parquet(path)
+    except SparkError:
+        return True
+    return False
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged artifact out of the way, as it was found; where to. `gc` removes it."""
+    aside = path.with_name(f"{path.name}.damaged")
+    remove(aside)
+    path.replace(aside)
+    digests.drop(path)
+    return aside
 
 
 def _file_name(artifact: str, key: str = "") -> str:
@@ -156,11 +159,11 @@ def write_text(text: str, path: Path) -> None:
 
 def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
     """Move a finished folder to `path` in one move, with its provenance beside the files. What is there stays."""
-    if (path / _PROVENANCE).exists():
+    if (path / PROVENANCE).exists():
         return  # of the same key, and so complete: another process was faster
     with whole(path) as temporary:
         shutil.copytree(source, temporary, copy_function=shutil.copyfile)  # safetensors lets nobody else read its files
-        (temporary / _PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
+        (temporary / PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
 
 
 def read_table(path: Path, name: str, *, may_be_empty: bool = False) -> pa.Table:
@@ -174,10 +177,11 @@ def read_parquet(path: Path) -> pa.Table:
         raise SparkError(f"{path}: no such file")
     if path.is_dir():
         raise SparkError(f"{path}: is a folder, not a Parquet file")
+    digests.check(path)
     try:
         table = pq.ParquetFile(path).read()
         table.validate(full=True)  # or text that is not UTF-8 fails later, far from its file
-    except _UNREADABLE as fault:
+    except UNREADABLE as fault:
         raise SparkError(f"{path}: not a readable Parquet file ({_first_line(fault)}); make it again") from None
     return table
 
@@ -186,10 +190,10 @@ def provenance(path: Path) -> dict[str, Any] | None:
     """What made an artifact: stage, version, settings, digests of its inputs; None where nothing says so."""
     try:
         if path.is_dir():
-            found = json.loads((path / _PROVENANCE).read_text())
+            found = json.loads((path / PROVENANCE).read_text())
         else:
             found = json.loads((pq.read_schema(path).metadata or {})[_FOOTER])
-    except (*_UNREADABLE, KeyError, RecursionError):
+    except (*UNREADABLE, KeyError, RecursionError):
         return None
     if not isinstance(found, dict):
         return None
