@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant("times of the machine's null device can be set", "tools/python_zygote.py", "        seal(libc, os.devnull)\n", "        pass\n", "tools/test_escapes.py"),
     Mutant("code that polls is an outage", "tools/python_zygote.py", '    if stopped == "busy" and used.ru_nvcsw', '    if False and used.ru_nvcsw', "tools/test_python_repl.py"),
     Mutant("CPU time that was used up is a busy machine", "tools/python_zygote.py", 'if stopped in ("busy", "wall") and cpu_s', 'if stopped == "never" and cpu_s', "tools/test_python_repl.py"),
-    Mutant("a table is written with the keys in it", "store.py", "    table = _masked(table, str(provenance", "    str(provenance", "test_masking.py"),
+    Mutant("a table is written with the keys in it", "store.py", "    table = _masked(table, str(provenance.get(\"table\") or provenance.get(\"report\") or path.name))\n", "", "test_masking.py"),
     Mutant("a table is read with the keys in it", "store.py", "    return _masked(_without_keys(table, name), name)\n", "    return table\n", "test_masking.py"),
     Mutant("a candidate with a key keeps its tokens", "store.py", "(*_WRITTEN, *_TOKENS, \"finish\")", "(*_WRITTEN, \"finish\")", "test_masking.py"),
     Mutant("a completion with a key keeps its tokens", "ports.py", 'after |= {"ids": [], "logprobs": [], ', 'after |= {', "test_masking.py"),
