@@ -122,7 +122,7 @@ NO_VERDICT = {
     "no UTF-8": b'{"choices": "\xff\xfe"}',
     "deep": DEEP.encode(),
     # litellm looks through what is no answer for keys, at 0.2 MB/s.
-    "1 MB": b'"' + b"x" * 1_000_000 + b'"',
+    "100 KB": b'"' + b"x" * 100_000 + b'"',
 }
 
 
