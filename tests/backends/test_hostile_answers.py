@@ -71,7 +71,7 @@ def quick(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed-here")
 
 
-def bounded(ask, seconds=20.0, mebibytes=300):
+def bounded(ask, seconds=60.0, mebibytes=300):
     """What it gives, within that time and memory."""
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = ask()
