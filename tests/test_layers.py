@@ -10,12 +10,13 @@ SOURCE = ROOT / "src" / "sparkctl"
 
 # Layer -> what it may import. A stage never imports the store, a back end, the command line or another stage; a back
 # end never imports a stage.
-LOW = {"errors", "ids", "names", "plain", "trust"}
+LOW = {"errors", "ids", "masking", "names", "plain", "trust"}
 MIDDLE = LOW | {"engines", "episode", "outages", "recipe", "settings", "tables", "ports"}
 MAY_IMPORT = {
     "errors": set(),
     "ids": set(),
-    "plain": set(),
+    "masking": set(),
+    "plain": {"masking"},
     "pages": set(),
     "salvage": {"pages"},
     "names": {"errors"},
@@ -107,6 +108,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
         "errors",
+        "masking",
         "plain",
         "trust",
         "doctor",

@@ -28,6 +28,7 @@ def replaced(table, name, values):
             "column 'answer_index' is string, must be int64",
         ),
         (lambda t: replaced(t, "question", pa.array(["a", None, "c"])), "column 'question' is null in row 2"),
+        (lambda t: replaced(t, "options", pa.array([["a"], ["b"], None])), "column 'options' is null in row 3"),
         (
             lambda t: replaced(t, "category", pa.array(["math", "law", "alchemy"])),
             "unknown category 'alchemy' in row 3",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparkctl import trust
+from sparkctl import masking, trust
 from sparkctl.errors import SparkError
 from sparkctl.plain import plain, say
 
@@ -503,7 +503,8 @@ def _report(bench: "Workbench", fates: list[Any], as_json: bool, *, with_page: b
 
 def _print(value: Any, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(value, indent=1, default=_as_json))
+        told = json.loads(json.dumps(value, default=_as_json))
+        print(json.dumps(masking.cleaned(told), indent=1))
         return
     for fate in value:
         done = f"made in {fate.seconds:.1f} s ({fate.why})" if fate.runs else "up to date"
@@ -526,7 +527,15 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    """Entry point: every fault that a user can mend is one line and exit code 2."""
+    """Entry point: every fault that a user can mend is one line and exit code 2. At the end, what was masked."""
+    try:
+        _main()
+    finally:
+        if line := masking.told():
+            say(f"sparkctl: {line}", sys.stderr)
+
+
+def _main() -> None:
     interrupted = "interrupted; what was finished is kept, and the same command goes on from there"
     # A scheduler's way to say Ctrl-C: what was opened is closed, and no scratch folder stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

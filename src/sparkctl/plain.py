@@ -1,4 +1,5 @@
-"""Text that others wrote, as it may be printed on a terminal: what a terminal would obey is shown, not sent.
+"""Text that others wrote, as it may be printed on a terminal: what a terminal would obey is shown, not sent, keys are
+masked.
 
 Models, tools, files and errors may hold escape sequences (move the cursor, rename the window, write the clipboard) and
 marks that turn the direction of what follows, so that a reader sees other words than there are (Trojan Source,
@@ -9,6 +10,8 @@ import re
 import sys
 from typing import TextIO
 
+from sparkctl import masking
+
 # C0 but tab and line feed, DEL, C1; the Arabic letter mark; marks of direction, their embeddings and isolates; line and
 # paragraph separators; byte order mark; interlinear notes; tags, which nobody sees; halves of surrogate pairs.
 _OBEYED = re.compile(
@@ -17,8 +20,9 @@ _OBEYED = re.compile(
 
 
 def plain(text: str) -> str:
-    """The text with such characters written as in Python's `ascii`: `\\x1b`, `\\u202e`. Tabs and line feeds stay."""
-    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
+    """The text with such characters written as in Python's `ascii`: `\\x1b`, `\\u202e`, and keys masked. Tabs and line
+    feeds stay."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], masking.masked(text))
 
 
 def say(text: str, to: TextIO | None = None) -> None:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sparkctl import disks
+from sparkctl import disks, masking
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
 from sparkctl.plain import say
@@ -159,10 +159,21 @@ def _reply(name: str, body: str, cost: float | None) -> Reply:
     """A row of the memory. One that was never put there so is damage like any other."""
     try:
         if is_reply(name, body, cost):
-            return Reply(json.loads(body), None, cost)
+            return without_keys(Reply(json.loads(body), None, cost))  # of an older version, they may hold some
     except (ValueError, TypeError, RecursionError):
         pass
     raise sqlite3.DatabaseError("a reply that is none")
+
+
+def without_keys(reply: Reply) -> Reply:
+    """The reply as it may be kept and told. Of a completion in which a key is masked no tokens are left, for they would
+    spell it: `masked` is then true, and `sampled` says how many there were."""
+    body, error = masking.cleaned(reply.body, "replies"), masking.cleaned(reply.error, "errors of replies")
+    if body and isinstance(completions := body.get("completions"), list):
+        for before, after in zip((reply.body or {})["completions"], completions, strict=True):
+            if after["text"] != before["text"]:
+                after |= {"ids": [], "logprobs": [], "masked": True, "sampled": len(before["ids"])}
+    return Reply(body, error, reply.cost_usd)
 
 
 def remembered(
@@ -211,7 +222,8 @@ def _complete(
 ) -> list[Reply]:
     """The replies in order: known ones, and those asked for now, which are kept."""
     missing = {name: request for name, request in zip(names, requests, strict=True) if name not in known}
-    answered = dict(zip(missing, port(list(missing.values())), strict=True)) if missing else {}
+    fresh = map(without_keys, port(list(missing.values()))) if missing else ()
+    answered = dict(zip(missing, fresh, strict=True))
     memory.keep(answered)
     return [known[name] if name in known else answered[name] for name in names]
 
@@ -239,7 +251,7 @@ def remembered_singly(
         waiting = list(missing)
 
         def arrived(i: int, reply: Reply) -> None:
-            name = waiting[i]
+            name, reply = waiting[i], without_keys(reply)
             memory.keep({name: reply}, account)
             replies[name] = reply
             watch(asked_for[name], 0, reply.cost_usd)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sparkctl import store, tables
+from sparkctl import masking, store, tables
 from sparkctl.episode import TOOLS
 from sparkctl.errors import SparkError
 from sparkctl.ids import digest
@@ -57,8 +57,9 @@ class Recordings:
     memory: Memory
 
     def keep(self, recordings: Iterable[Recording]) -> None:
-        """Store in one transaction; what is there and says something else is replaced."""
-        rows = [(_key(r.tool_name, r.query), *r) for r in recordings]
+        """Store in one transaction, keys masked; what is there and says something else is replaced."""
+        clean = [Recording(**masking.cleaned(r._asdict(), "recordings")) for r in recordings]
+        rows = [(_key(r.tool_name, r.query), *r) for r in clean]
         with self._database() as database, database:
             database.executemany(_KEEP, rows)
 

@@ -9,17 +9,20 @@ data/<run>/runs.jsonl                  wall time of each stage: what must not en
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sparkctl import digests, names, tables
+from sparkctl import digests, masking, names, tables
 from sparkctl.digests import PROVENANCE, UNREADABLE
 from sparkctl.errors import SparkError
 
@@ -27,6 +30,9 @@ _FOOTER = b"sparkctl"
 _ABANDONED_S = 3600
 _PARTS = ("settings", "inputs", "identities")
 """Of provenance, those that hold names and values; a file from elsewhere may hold anything there."""
+_WRITTEN = ("thought", "action_query")
+_TOKENS = ("thought_ids", "thought_logprobs", "action_ids", "action_logprobs")
+"""Of candidates: what the policy wrote as text, and as tokens."""
 KEY_LENGTH = 20
 """Hex digits of a key in a file name: 80 bits."""
 
@@ -70,7 +76,7 @@ class Store:
         """Append a line to the run's log of wall times."""
         self.run.mkdir(parents=True, exist_ok=True)
         with (self.run / "runs.jsonl").open("a") as file:
-            file.write(json.dumps({"at": round(time.time(), 3)} | record) + "\n")
+            file.write(json.dumps({"at": round(time.time(), 3)} | masking.cleaned(record)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
         """The run's log of wall times, oldest first; a line that a kill cut short is left out."""
@@ -141,12 +147,13 @@ def _file_name(artifact: str, key: str = "") -> str:
 def write_table(table: pa.Table, name: str, path: Path, provenance: dict[str, Any]) -> None:
     """Check a table against the contract and write it to `path` in one move. The same rows give the same bytes."""
     table = tables.check(table, name, f"what would be {path.name}", may_be_empty=True)
-    write_parquet(table, path, {"table": name} | provenance)
+    write_parquet(_without_keys(table, name), path, {"table": name} | provenance)
 
 
 def write_parquet(table: pa.Table, path: Path, provenance: dict[str, Any]) -> None:
     """Write a table, of the contract or not, to `path` in one move, with what made it in the footer."""
-    footer = {_FOOTER: json.dumps(provenance, sort_keys=True).encode()}
+    footer = {_FOOTER: json.dumps(masking.cleaned(provenance), sort_keys=True).encode()}
+    table = _masked(table, str(provenance.get("table") or provenance.get("report") or path.name))
     with whole(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
 
@@ -154,7 +161,7 @@ def write_parquet(table: pa.Table, path: Path, provenance: dict[str, Any]) -> No
 def write_text(text: str, path: Path) -> None:
     """Write a text to `path` in one move."""
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(masking.masked(text, path.name), encoding="utf-8")
 
 
 def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
@@ -163,12 +170,47 @@ def write_folder(source: Path, path: Path, provenance: dict[str, Any]) -> None:
         return  # of the same key, and so complete: another process was faster
     with whole(path) as temporary:
         shutil.copytree(source, temporary, copy_function=shutil.copyfile)  # safetensors lets nobody else read its files
-        (temporary / PROVENANCE).write_text(json.dumps(provenance, sort_keys=True, indent=1))
+        (temporary / PROVENANCE).write_text(json.dumps(masking.cleaned(provenance), sort_keys=True, indent=1))
 
 
 def read_table(path: Path, name: str, *, may_be_empty: bool = False) -> pa.Table:
-    """A checked table from a Parquet file; every fault is a SparkError that names the file."""
-    return tables.check(read_parquet(path), name, str(path), may_be_empty=may_be_empty)
+    """A checked table from a Parquet file, keys in its texts masked: what is asked, judged and trained on holds none, be it
+    made here or not. Every fault is a SparkError that names the file."""
+    table = tables.check(read_parquet(path), name, str(path), may_be_empty=may_be_empty)
+    return _masked(_without_keys(table, name), name)
+
+
+def _masked(table: pa.Table, name: str) -> pa.Table:
+    """The table with the keys in its texts masked; the same object where it holds none."""
+    for i, column in enumerate(table.column_names):
+        values = table[column]
+        if _may_hold_keys(values):
+            clean = masking.cleaned(values.to_pylist(), f"{name}.{column}")
+            table = table.set_column(i, table.field(i), pa.chunked_array([clean], values.type))
+    return table
+
+
+def _may_hold_keys(values: pa.ChunkedArray) -> bool:
+    texts = pc.list_flatten(values) if pa.types.is_list(values.type) else values
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        return False
+    return bool(pc.any(pc.match_substring_regex(texts, _hints(), ignore_case=True)).as_py())
+
+
+@cache
+def _hints() -> str:
+    return "|".join(map(re.escape, masking.hints()))
+
+
+def _without_keys(table: pa.Table, name: str) -> pa.Table:
+    """Candidates that hold a key become failed ones: masked alone they would still be told by their tokens."""
+    if name != "candidates" or not any(_may_hold_keys(table[column]) for column in _WRITTEN):
+        return table
+    rows = table.to_pylist()
+    for row in rows:
+        if masking.cleaned([row[c] for c in _WRITTEN], "candidates") != [row[c] for c in _WRITTEN]:
+            row |= dict.fromkeys((*_WRITTEN, *_TOKENS, "finish")) | {"error": masking.DROPPED}
+    return tables.from_rows(name, rows)
 
 
 def read_parquet(path: Path) -> pa.Table:

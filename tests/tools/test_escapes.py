@@ -73,6 +73,8 @@ ATTEMPTS = {
     "empty a file": Attempt("os.truncate(FILE, 0); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
     "empty a file that may be read": Attempt("os.open(os.__file__, os.O_RDONLY | os.O_TRUNC); print(ESCAPED)", f"{DENIED}|{READ_ONLY}"),
     "times of a file": Attempt("os.utime(FILE, (1, 1)); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
+    "times of the null device": Attempt("os.utime('/dev/null', (1, 1)); print(ESCAPED)", f"{DENIED}|{READ_ONLY}"),
+    "times of what is open": Attempt("for fd in (0, 2):\n  try: os.utime(fd, (1, 1)); print(ESCAPED)\n  except OSError: print('refused')", "refused\nrefused"),
     "times of an open file": Attempt("os.utime(os.open(os.__file__, os.O_RDONLY), (1, 1)); print(ESCAPED)", f"{DENIED}|{READ_ONLY}"),
     "open for neither reading nor writing": Attempt("os.open(FILE, os.O_ACCMODE); print(ESCAPED)", f"{DENIED}|{HIDDEN}", free=True),
     "rename a file away": Attempt("os.rename(FILE, 'mine'); print(open('mine').read())", f"{DENIED}|{HIDDEN}|Invalid cross-device"),

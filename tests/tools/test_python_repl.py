@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkctl.tools import Observation, walls
+from sparkctl.tools import Observation, python_zygote, walls
 from sparkctl.tools.observation import ToolFailed
 from sparkctl.tools.python_repl import PythonRepl
 from sparkctl.tools.sandbox import ISOLATING, missing
@@ -97,6 +97,56 @@ def test_output_and_last_value_are_shown(repl: PythonRepl, code: str, text: str)
 )
 def test_failures_and_limits_are_told(repl: PythonRepl, code: str, text: str) -> None:
     assert repl(code) == Observation(text, ok=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = []\nwhile True: x.append(bytearray(10**7))",
+        "x = []\nwhile True:\n  try: x.append(bytearray(10**6))\n  except MemoryError: pass",
+        "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 10**8))",
+        "x = []\nfor i in range(10**7): x = [x]\nrepr(x)",
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (0, 0))\nx = 'x' * 10**7",
+        "import resource\nresource.prlimit(__import__('os').getppid(), resource.RLIMIT_AS, (0, 0))",
+    ],
+)
+def test_memory_that_is_used_up_costs_the_process_that_used_it_alone(walled: PythonRepl, code: str) -> None:
+    assert walled("6 * 7").text == "42"
+    (zygote,) = walled._zygotes.values()
+    assert not walled(code).ok
+    assert walled("6 * 7").text == "42"
+    assert list(walled._zygotes.values()) == [zygote]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("import os, select\nr, w = os.pipe()\nwhile True: select.select([r], [], [], 0)", "CPU time of 1 s"),
+        ("import select\np = select.poll()\nwhile True: p.poll(0)", "CPU time of 1 s"),
+        ("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "CPU time of 1 s"),
+        # These sleep as well: how much they compute is chance, so the wall clock ends them, and the machine is not blamed.
+        ("import time\nwhile True: time.sleep(0.0001)", "wall time of 3 s"),
+        ("import select\nwhile True: select.select([], [], [], 0.001)", "wall time of 3 s"),
+        ("import time\nwhile True:\n  t = time.process_time() + 0.005\n  while time.process_time() < t: pass\n  time.sleep(0.05)", "wall time of 3 s"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", WALLED)
+def test_code_that_polls_is_stopped_and_told_so(mode: Isolation, code: str, text: str) -> None:
+    tool = PythonRepl(sandbox=mode, cpu_s=1, wall_s=3.0 if "wall" in text else 30.0)
+    begun = time.monotonic()
+    assert tool(code) == Observation(f"error: {text} used up", ok=False)
+    assert time.monotonic() - begun < 30
+    assert tool("6 * 7").text == "42"
+    tool.close()
+
+
+def test_cpu_time_that_was_used_up_is_told_though_the_wall_clock_ended_it() -> None:
+    limits = python_zygote.Limits(1, 3.0, 512, "none", "", {}, "", [])
+    for stopped in ("busy", "wall"):
+        reply = python_zygote.verdict(limits, "", "", stopped, -9, 1.2)
+        assert reply == {"ok": False, "text": "error: CPU time of 1 s used up"}
+    assert "failed" in python_zygote.verdict(limits, "", "", "busy", -9, 0.8)
 
 
 @pytest.mark.parametrize(("memory_mb", "text"), [(1024, "300"), (256, "MemoryError")])

@@ -5,6 +5,7 @@ vLLM's server does. What is asked beyond OpenAI's protocol: a prompt of token id
 """
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def _address(options: Served) -> dict[str, Any]:
 PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "skip_special_tokens": False}
 """What a server would else take from the model's generation config: it would draw from another distribution than the one
 whose log-probs it gives."""
+_NO_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError)
+"""What reading an answer raises that is none: it may hold anything, or lack it."""
 
 
 class ServedEngine:
@@ -91,6 +94,8 @@ class _Asking:
         self.engine = engine
         self.client = client
         self.places = asyncio.Semaphore(engine.options.concurrency)
+        tries = 1 + engine.options.retries
+        self.longest_s = tries * (engine.options.timeout_s + calls.GRACE_S) + engine.options.retries * calls.MAX_WAIT_S
 
     async def answer(self, request: Request) -> Reply:
         """The completions of a request: one call for each."""
@@ -107,23 +112,29 @@ class _Asking:
         beyond = PLAIN | {"return_token_ids": True, "stop_token_ids": sorted(self.engine.ends)}
         async with self.places:
             try:
-                response = await calls.litellm().atext_completion(
-                    model=self.engine.model,
-                    client=self.client,
-                    prompt=prompt.ids + forced,
-                    temperature=request["temperature"],
-                    max_tokens=request["max_new_tokens"],
-                    seed=seed_of(request["seed"], i) % 2**31,
-                    stop=request["stop"] or None,
-                    logprobs=0,
-                    top_p=1.0,
-                    extra_body=beyond | ({"prompt_logprobs": 0} if forced else {}),
-                )
+                # The client's own limit is on each read of each try: a server that drips would never reach it.
+                async with asyncio.timeout(self.longest_s):
+                    response = await calls.litellm().atext_completion(
+                        model=self.engine.model,
+                        client=self.client,
+                        prompt=prompt.ids + forced,
+                        temperature=request["temperature"],
+                        max_tokens=request["max_new_tokens"],
+                        seed=seed_of(request["seed"], i) % 2**31,
+                        stop=request["stop"] or None,
+                        logprobs=0,
+                        top_p=1.0,
+                        extra_body=beyond | ({"prompt_logprobs": 0} if forced else {}),
+                    )
             except Exception as fault:  # litellm maps every server's errors to its own many kinds
                 return self._failure(fault)
-        return self._completion(response.choices[0], forced, request["stop"])
+        try:
+            return self._completion(response.choices[0], forced, request)
+        except _NO_ANSWER as fault:
+            return f"the server's answer is not a completion ({type(fault).__name__})"
 
-    def _completion(self, choice: Any, forced: list[int], stop: Sequence[str]) -> dict[str, Any]:
+    def _completion(self, choice: Any, forced: list[int], request: Request) -> dict[str, Any]:
+        """Raises one of `_NO_ANSWER`."""
         sampled, before = getattr(choice, "token_ids", None), getattr(choice, "prompt_logprobs", None) or []
         if sampled is None or (forced and not before):
             raise SparkError(
@@ -132,7 +143,9 @@ class _Asking:
         first = len(before) - len(forced)
         led = [before[first + n][str(token)]["logprob"] for n, token in enumerate(forced)]
         ids, logprobs = forced + list(sampled), led + list(choice.logprobs.token_logprobs)
-        return completion(self.engine.tokenizer, self.engine.ends, stop, forced, ids, logprobs, choice.finish_reason)
+        _check_tokens(ids, logprobs, len(forced) + request["max_new_tokens"])
+        finish = choice.finish_reason if choice.finish_reason in ("stop", "length") else "stop"
+        return completion(self.engine.tokenizer, self.engine.ends, request["stop"], forced, ids, logprobs, finish)
 
     def _failure(self, fault: Exception) -> str:
         kind, options = type(fault).__name__, self.engine.options
@@ -147,5 +160,17 @@ class _Asking:
                 f"synth.litellm: no server answers at {options.api_base}; start one, or set synth.litellm.api_base"
             )
         return (
-            "Timeout: no answer within synth.litellm.timeout_s" if kind == "Timeout" else f"{kind}: {calls.line(fault)}"
+            "Timeout: no answer within synth.litellm.timeout_s"
+            if kind in ("Timeout", "TimeoutError")
+            else f"{kind}: {calls.line(fault)}"
         )
+
+
+def _check_tokens(ids: Sequence[Any], logprobs: Sequence[Any], most: int) -> None:
+    """Raise ValueError or TypeError unless these are token ids, no more than asked for, with a log-prob each."""
+    if len(ids) > most or len(ids) != len(logprobs):
+        raise ValueError(f"{len(ids)} tokens, {len(logprobs)} log-probs")
+    if not all(type(token) is int and 0 <= token < 2**31 for token in ids):
+        raise ValueError("no token ids")
+    if not all(math.isfinite(logprob) and logprob <= 0 for logprob in logprobs):
+        raise ValueError("no log-probs")

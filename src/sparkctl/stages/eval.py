@@ -177,7 +177,7 @@ def _take(run: _Run, reply: Reply) -> Turn | None:
     run.taken += 1
     said = reply.body["completions"][0]
     run.output = said["text"]
-    run.tokens += len(said["ids"])
+    run.tokens += len(said["ids"]) or said.get("sampled", 0)  # of a masked one no ids are kept
     asked = reply.body.get("prompt_tokens")
     run.prompt_tokens = None if asked is None or run.prompt_tokens is None else run.prompt_tokens + asked
     turn = parse_turn(run.output)

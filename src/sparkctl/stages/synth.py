@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sparkctl import outages, rollouts, tables
+from sparkctl import masking, outages, rollouts, tables
 from sparkctl.engines import Asked
 from sparkctl.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
 from sparkctl.ids import seed_of
@@ -48,13 +48,13 @@ def run(inputs: Inputs, settings: Synth, context: Context) -> Outputs:
     assert context.policy is not None
     policy = context.policy(None)
     thoughts = policy([thought_request(r, system, settings) for r in going])
-    thinking = [(r, t) for r, t in zip(going, thoughts, strict=True) if t.error is None]
+    thinking = [(r, t) for r, t in zip(going, thoughts, strict=True) if _fault(t) is None]
     written = policy([candidates_request(r, t, system, settings) for r, t in thinking])
     _settle([*thoughts, *written], settings, context)
     left = iter(written)
     rows: list[dict[str, Any]] = []
     for rollout, thought in zip(going, thoughts, strict=True):
-        rows += _rows(rollout, thought, next(left) if thought.error is None else thought, settings)
+        rows += _rows(rollout, thought, next(left) if _fault(thought) is None else thought, settings)
     return {"candidates": tables.from_rows("candidates", rows) if rows else tables.empty("candidates")}
 
 
@@ -101,11 +101,19 @@ def _rows(rollout: Rollout, thought: Reply, written: Reply, settings: Synth) -> 
         "sample_id": rollout.sample_id,
         "policy": settings.policy,
     }
-    if thought.body is None or written.body is None:
-        return [common | {"tool_name": action, "error": written.error} for action in ACTIONS]
+    if fault := _fault(thought) or written.error:
+        return [common | {"tool_name": action, "error": fault} for action in ACTIONS]
+    assert written.body is not None
     said = _thought(thought)
     common |= {"thought": said["text"].strip(), "thought_ids": said["ids"], "thought_logprobs": said["logprobs"]}
     return [common | _candidate(a, c) for a, c in zip(ACTIONS, written.body["completions"], strict=True)]
+
+
+def _fault(thought: Reply) -> str | None:
+    """Why nothing can go on from a thought: the call failed, or its tokens hold a key."""
+    if thought.body is not None and thought.body["completions"][0].get("masked"):
+        return masking.DROPPED
+    return thought.error
 
 
 def _thought(reply: Reply) -> dict[str, Any]:
@@ -118,6 +126,8 @@ def _thought(reply: Reply) -> dict[str, Any]:
 
 
 def _candidate(action: str, completion: dict[str, Any]) -> dict[str, Any]:
+    if completion.get("masked"):
+        return {"tool_name": action, "error": masking.DROPPED}
     return {
         "tool_name": action,
         "action_query": completion["text"].strip(),

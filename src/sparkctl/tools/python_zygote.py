@@ -49,21 +49,32 @@ LOOK_S = 0.05
 """Seconds between two looks at a scratch folder that no file system bounds: some 50 MB at most can be written meanwhile."""
 TRIAL = """
 import os
-for refused in (lambda: os.kill(os.getpid(), 0), lambda: os.listdir("/proc"), lambda: open("../left", "w")):
+for refused in (
+    lambda: os.kill(os.getpid(), 0),
+    lambda: os.listdir("/proc"),
+    lambda: open("../left", "w"),
+    lambda: os.utime("/dev/null"),
+):
     try:
         refused()
         print("not refused")
     except OSError:
         print(1)
 """
-"""What is tried before any other code: in walls that stand, a signal, another's folder and a file beside one's own fail."""
+"""What is tried before any other code: in walls that stand, a signal, another's folder, a file beside one's own and new times
+of a file of the machine fail."""
 BUSY = 0.01
 """Share of a core; a child that used more than this while its wall time ran out was computing, not waiting."""
+WAITS_PER_S = 1.0
+"""A child that gave up the core by itself more often than this was polling: what it waited for is its own affair. One that
+computes gives it up when it is made to, and where a page comes from disk (not counted)."""
 
 _PDEATHSIG, _DUMPABLE, _SECCOMP, _NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_FILTER = 2
 _CAPABILITY_VERSION = 0x20080522
 _NOSUID_NODEV_NOEXEC, _DETACH = 2 | 4 | 8, 2
+_REMOUNT_READ_ONLY, _RELATIME = 1 | 32 | 4096, 1 << 21
+"""MS_RDONLY, MS_REMOUNT, MS_BIND: of this mount alone; MS_RELATIME, whose number `statvfs` tells as another."""
 _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}(?=>)")
 
 
@@ -95,17 +106,29 @@ def main() -> None:
         for script in os.listdir():  # read already; nothing of us stays where the code will be
             os.remove(script)
         landlock().first_layer(libc, limits.readable, os.getcwd())
+    elif limits.mode == "bwrap":
+        seal(libc, os.devnull)
     gc.freeze()
     say({"ready": holds(libc, limits)})
     for line in sys.stdin.buffer:
         say(answer(libc, limits, json.loads(line)))
 
 
+def seal(libc: ctypes.CDLL, device: str) -> None:
+    """Nothing about the machine's own device can be changed, such as its times; it can be read and written as before.
+    bubblewrap cannot do this: what it makes read-only is no device any more."""
+    there = os.statvfs(device).f_flag  # what the mount has already must be said again, or the kernel refuses
+    kept = there & (os.ST_NOSUID | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME)
+    kept |= _RELATIME if there & os.ST_RELATIME else 0
+    if libc.mount(None, device.encode(), None, kept | _REMOUNT_READ_ONLY, None):
+        raise OSError(ctypes.get_errno(), f"cannot make {device} read-only")
+
+
 def holds(libc: ctypes.CDLL, limits: Limits) -> bool:
     """Whether code runs here, and is refused what it must be."""
     if limits.mode == "none":
         return answer(libc, limits, "print(1)") == {"ok": True, "text": "1"}
-    return answer(libc, limits, TRIAL) == {"ok": True, "text": "1\n1\n1"}
+    return answer(libc, limits, TRIAL) == {"ok": True, "text": "1\n1\n1\n1"}
 
 
 @functools.cache
@@ -183,7 +206,7 @@ def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict
     watched = folder if limits.mode == "landlock" else None
     try:
         stopped = collect(child, texts, limits.wall_s, watched)
-        status, cpu_s = end(child)
+        status, used = end(child)
     finally:
         os.close(printed[0])
         os.close(failed[0])
@@ -191,7 +214,9 @@ def run_child(libc: ctypes.CDLL, limits: Limits, code: str, folder: str) -> dict
         texts = {pipe: text.replace(watched.encode(), b"/tmp") for pipe, text in texts.items()}
         stopped = stopped or ("scratch" if landlock().overfull(watched, SCRATCH_SIZE, SCRATCH_FILES) else None)
     out, error = map(clip, texts.values())
-    return verdict(limits, out, error, stopped, os.waitstatus_to_exitcode(status), cpu_s)
+    if stopped == "busy" and used.ru_nvcsw - used.ru_majflt > WAITS_PER_S * limits.wall_s:
+        stopped = "wall"
+    return verdict(limits, out, error, stopped, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime)
 
 
 # ---- in the child ------------------------------------------------------------------------------------------------
@@ -307,17 +332,19 @@ def read_until(deadline: float, ended: int, texts: dict[int, bytes], folder: str
     return "wall"
 
 
-def end(child: int) -> tuple[int, float]:
-    """Kill the child, if it still runs, and its process group; its wait status and the CPU seconds it used."""
+def end(child: int) -> tuple[int, resource.struct_rusage]:
+    """Kill the child, if it still runs, and its process group; its wait status and what it used."""
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(OSError):
             kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    return status, usage.ru_utime + usage.ru_stime
+    return status, usage
 
 
 def verdict(limits: Limits, out: str, error: str, stopped: str | None, code: int, cpu_s: float) -> dict[str, object]:
     """The reply. A child stopped by a clock keeps no output: how far it came is chance."""
+    if stopped in ("busy", "wall") and cpu_s >= limits.cpu_s:  # it went on after SIGXCPU
+        return {"ok": False, "text": f"error: CPU time of {limits.cpu_s} s used up"}
     if stopped == "busy":
         return {
             "failed": f"{limits.wall_s:g} s went by and the code got {cpu_s:.1f} s of CPU time: the machine is busy"
