@@ -113,6 +113,7 @@ class Table(Kind):
             names=(str(self.path), f"{name}:", *(f"'{c}'" for c in self.sheets[name].table.column_names)),
             clean=self.folder,
             other=change.other,
+            warns=self.needs_run,
         )
         self.out.unlink(missing_ok=True)
         return Tried(f"{name}: {change.what}", told)

@@ -22,9 +22,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hostile.files import TABLE_KINDS, Kind
+from hostile.folders import FOLDER_KINDS
 from hostile.world import World, make
 
-KINDS: list[type[Kind]] = [*TABLE_KINDS]
+KINDS: list[type[Kind]] = [*TABLE_KINDS, *FOLDER_KINDS]
 OUTCOMES = ("refused", "same", "other", "bad")
 
 
