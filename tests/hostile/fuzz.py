@@ -21,11 +21,12 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from hostile.answers import ANSWER_KINDS
 from hostile.files import TABLE_KINDS, Kind
 from hostile.folders import FOLDER_KINDS
 from hostile.world import World, make
 
-KINDS: list[type[Kind]] = [*TABLE_KINDS, *FOLDER_KINDS]
+KINDS: list[type[Kind]] = [*TABLE_KINDS, *FOLDER_KINDS, *ANSWER_KINDS]
 OUTCOMES = ("refused", "same", "other", "bad")
 
 

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +59,6 @@ def verdict(
     them; `clean`: the folder in which nothing half written may be left; `other`: see Verdict; `warns`: lines may stand before
     the refusal, for the stage had begun.
     """
-    begun = time.monotonic()
     try:
         with limited():
             done = sparkctl(*args)
@@ -73,9 +71,7 @@ def verdict(
     except TooLong:
         return Verdict("bad", f"no end after {LIMIT_S} s")
     except Exception as fault:  # a traceback is what we look for
-        return Verdict(
-            "bad", f"{type(fault).__name__}: {_line(fault)} {_where(fault)} after {time.monotonic() - begun:.1f} s"
-        )
+        return Verdict("bad", described(fault))
     if found == sound:
         return Verdict("same")
     return Verdict("other") if other else Verdict("bad", f"another result without a word: {_difference(found, sound)}")
@@ -100,8 +96,10 @@ def _fault(done: "CompletedProcess[str]", names: Collection[str], clean: Path, w
     )
 
 
-def _line(fault: BaseException) -> str:
-    return (str(fault).splitlines() or [""])[0][:200]
+def described(fault: BaseException) -> str:
+    """A traceback in one line."""
+    line = (str(fault).splitlines() or [""])[0][:200]
+    return f"{type(fault).__name__}: {line} {_where(fault)}"
 
 
 def _where(fault: BaseException) -> str:
