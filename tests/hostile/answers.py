@@ -23,8 +23,7 @@ from hostile.files import Kind, Tried, ended_well
 from hostile.oracle import LIMIT_S, TooLong, Verdict, described, limited, verdict
 from hostile.shapes import reshaped, written
 from hostile.world import SETTINGS, World
-from sparkctl.backends import live, models
-from sparkctl.backends.mcp_tools import open_mcp
+from sparkctl.backends import live, mcp_tools, models
 from sparkctl.errors import SparkError
 from sparkctl.toolports import Live
 from sparkctl.tools.observation import Observation, ToolFailed
@@ -43,6 +42,7 @@ class Liar(ThreadingHTTPServer):
     """Answers with what `answer` makes of a path and a body."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -317,7 +317,8 @@ class McpServer(Kind):
         assert self.sound == Observation("found it")
 
     def _asked(self) -> Observation:
-        tool = open_mcp(self.settings, timeout_s=3)
+        with mock.patch.object(mcp_tools, "OPENING_S", 2.0):  # an answer to nobody's question is waited for
+            tool = mcp_tools.open_mcp(self.settings, timeout_s=2)
         try:
             return tool("what")
         finally:

@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hostile.answers import ANSWER_KINDS
 from hostile.files import TABLE_KINDS, Kind
 from hostile.folders import FOLDER_KINDS
+from hostile.kept import KEPT_KINDS
 from hostile.world import World, make
 
-KINDS: list[type[Kind]] = [*TABLE_KINDS, *FOLDER_KINDS, *ANSWER_KINDS]
+KINDS: list[type[Kind]] = [*TABLE_KINDS, *FOLDER_KINDS, *ANSWER_KINDS, *KEPT_KINDS]
 OUTCOMES = ("refused", "same", "other", "bad")
 
 
