@@ -313,11 +313,12 @@ class McpServer(Kind):
         self.server = Liar()
         self.settings = Mcp(url=f"{self.server.url}/mcp", tool="look_up", argument="query")
         self.server.answer = lambda path, body: _rpc(body, lambda method, sound: Sent(written(sound)))
-        self.sound = self._asked()
+        self.sound = self._asked(mcp_tools.OPENING_S)
         assert self.sound == Observation("found it")
 
-    def _asked(self) -> Observation:
-        with mock.patch.object(mcp_tools, "OPENING_S", 2.0):  # an answer to nobody's question is waited for
+    def _asked(self, opening_s: float = 3.0) -> Observation:
+        # An answer to nobody's question is waited for; half a minute as in use would take most of the fuzzer's time.
+        with mock.patch.object(mcp_tools, "OPENING_S", opening_s):
             tool = mcp_tools.open_mcp(self.settings, timeout_s=2)
         try:
             return tool("what")
