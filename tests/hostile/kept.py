@@ -177,7 +177,7 @@ class MemoryFile(Kind):
         found = self._judged(other)
         if found.outcome == "refused":
             again = self._judged(other)
-            found = found if again.outcome in ("same", "other") else Verdict("bad", f"then {again}")
+            found = found if again.outcome != "bad" else Verdict("bad", f"then {again}")
         return Tried(what, found)
 
     def _judged(self, other: bool) -> Verdict:
