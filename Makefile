@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STAGES := synth judge select train eval
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm demo test slow long unlocked check mutants nano science bench clean $(STAGES)
+.PHONY: help setup vllm demo test slow long unlocked check mutants nano science bench hostile clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z% ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ check: $(READY) ## ruff and mypy
 
 mutants: $(READY) ## plant faults one by one; each must be caught by a test
 	$(BIN)/python tests/mutants.py $(ARGS)
+
+hostile: $(READY) ## 10,000 damaged files and odd answers, made up from a seed: each is refused in one line or does no harm
+	$(BIN)/python tests/hostile/fuzz.py $(ARGS)
 
 nano: $(READY) ## train the embedded policy again, from its fixed seed
 	$(BIN)/python -m sparkctl.nano.build $(ARGS)

@@ -25,6 +25,12 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant("a number is read as text", "tables.py", " or not _means_the_same(values.type, column.type)", "", "hostile/test_found.py"),
+    Mutant("a truth value is read as a number", "tables.py", "    return not pa.types.is_boolean(given)\n", "    return True\n", "hostile/test_found.py"),
+    Mutant("an empty prompt is sent", "recipe.py", "if not text.strip() or", "if", "hostile/test_found.py"),
+    Mutant("a record that no run wrote is added up", "store.py", "if not _is_record(record)), None)", "if False), None)", "hostile/test_found.py"),
+    Mutant("a reply may cost less than nothing", "salvage.py", "0 <= cost <= _DEAREST", "cost <= _DEAREST", "hostile/test_found.py"),
+    Mutant("papers that are left out were not found", "backends/live.py", "if said.data is None and said.total:", "if False:", "hostile/test_found.py"),
     Mutant("a failed write leaves its half-written file", "store.py", "        remove(temporary)\n", "        pass\n", "test_store.py"),
     Mutant("a table is written without being checked", "store.py", '    table = tables.check(table, name, f"what would be {path.name}", may_be_empty=True)\n', "", "test_store.py"),
     Mutant("the provenance is left out of the footer", "store.py", '{"table": name} | provenance', '{"table": name}', "test_store.py"),

@@ -67,6 +67,8 @@ def _opened(path: Path) -> pq.ParquetFile:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as fault:
         raise SparkError(f"{path}: not a readable Parquet file ({str(fault).splitlines()[0]})") from None
+    if not file.metadata.num_rows:
+        raise SparkError(f"{path}: has no rows; a corpus needs at least one")
     for name in COLUMNS:
         if file.schema_arrow.names.count(name) != 1:
             there = ", ".join(file.schema_arrow.names)

@@ -180,7 +180,7 @@ class _Sections:
         self.questions = _taken(self.synth, "questions", "limit", "categories")
         self.eval_questions = _taken(self.eval, "questions", "limit", "categories")
         self.steps = self.synth.pop("steps", 5)
-        if not isinstance(self.steps, int) or not 1 <= self.steps <= 100:
+        if type(self.steps) is not int or not 1 <= self.steps <= 100:
             raise SparkError(f"synth.steps: must be a whole number from 1 to 100, got {self.steps!r}")
         for variant, values in self.variants.items():
             for name in (_OWNED_ELSEWHERE["train"] | _OF_ALL_VARIANTS).keys() & values.keys():

@@ -7,6 +7,7 @@
 A recipe is values only; what they mean and which are allowed is said by each stage's Settings.
 """
 
+import os
 import sysconfig
 import tomllib
 from difflib import get_close_matches
@@ -51,8 +52,8 @@ def load(folder: Path, profile: str = DEFAULT_PROFILE, overrides: tuple[str, ...
     line = _line({section: values.get("profile", {}) for section, values in files.items()}, profile, profiles)
     recipe = Recipe({section: _applied(values, line) for section, values in files.items()})
     for section in SECTIONS:
-        if (prompt := folder / f"{section}.md").is_file():
-            recipe[section]["prompt"] = prompt.read_text()
+        if os.path.lexists(prompt := folder / f"{section}.md"):
+            recipe[section]["prompt"] = _prompt(prompt)
     places = [_override(recipe, override) for override in overrides]
     recipe.changed = frozenset(place for place in places if place)
     return recipe
@@ -60,13 +61,32 @@ def load(folder: Path, profile: str = DEFAULT_PROFILE, overrides: tuple[str, ...
 
 def _read(path: Path) -> Values:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as fault:
+        raise SparkError(f"{path}: not valid TOML ({fault})") from None
+    except RecursionError:
+        raise SparkError(f"{path}: not valid TOML (nested too deep)") from None
+
+
+def _prompt(path: Path) -> str:
+    text = _text(path)
+    if not text.strip() or "\0" in text:
+        raise SparkError(f"{path}: {'holds a NUL' if text.strip() else 'is empty'}; write the prompt there")
+    return text
+
+
+def _text(path: Path) -> str:
+    """What a file says. A pipe would be waited for, and is no such file."""
+    try:
+        if path.exists() and not path.is_file():
+            raise SparkError(f"{path}: is not a file; put one there, or pass --recipes")
+        return path.read_text(encoding="utf-8")
     except OSError as fault:
         raise SparkError(
             f"{path}: cannot be read ({fault.strerror}); run where stages/ is, or pass --recipes"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise SparkError(f"{path}: not valid TOML ({fault})") from None
+    except UnicodeDecodeError as fault:
+        raise SparkError(f"{path}: is not UTF-8 ({fault.reason} at byte {fault.start}); save it as UTF-8") from None
 
 
 def _line(tables: dict[str, Values], profile: str, known: set[str]) -> list[str]:
@@ -121,7 +141,7 @@ def _value(raw: str) -> Any:
     """A TOML value where it is one, else the text itself: `--set judge.model=gpt-4o` needs no quotes."""
     try:
         return tomllib.loads(f"x = {raw}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return raw
 
 

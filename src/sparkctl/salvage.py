@@ -88,13 +88,23 @@ def _sound(row: pages.Row, is_one: Callable[..., bool]) -> tuple[Any, ...] | Non
         return None
 
 
+_PARTS: dict[str, type] = {"content": str, "completions": list, "text": str, "ok": bool}
+"""Of the replies of a judge, a policy and a tool: what the stages read, where it is there."""
+_DEAREST = 10**6
+"""US dollars. No reply costs more."""
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def is_reply(name: Any, body: Any, cost: Any) -> bool:
     """Whether a row of `replies` is one. Raises ValueError, TypeError or RecursionError for a body that is no JSON."""
-    return isinstance(name, str) and isinstance(json.loads(body), dict) and (cost is None or _is_number(cost))
+    said = json.loads(body)
+    fits = (
+        isinstance(said, dict) and said and all(isinstance(said.get(key, kind()), kind) for key, kind in _PARTS.items())
+    )
+    return isinstance(name, str) and bool(fits) and (cost is None or (_is_number(cost) and 0 <= cost <= _DEAREST))
 
 
 def is_recording(*row: Any) -> bool:

@@ -79,10 +79,14 @@ class Store:
             file.write(json.dumps({"at": round(time.time(), 3)} | masking.cleaned(record)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """The run's log of wall times, oldest first; a line that a kill cut short is left out."""
+        """The run's log of wall times, oldest first; a line that a kill cut short is left out, one that `log` never wrote is
+        a SparkError."""
         path = self.run / "runs.jsonl"
         lines = path.read_bytes().splitlines() if path.exists() else []
-        return [record for line in lines if isinstance(record := _json(line), dict)]
+        found = {number: record for number, line in enumerate(lines, 1) if (record := _json(line)) is not None}
+        if odd := next((number for number, record in found.items() if not _is_record(record)), None):
+            raise SparkError(f"{path}: line {odd} is no record of sparkctl's; delete that line")
+        return list(found.values())
 
     def garbage(self) -> list[Path]:
         """Artifacts that no run links to, and what a killed process left half written."""
@@ -107,6 +111,26 @@ def _json(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
+    except RecursionError:
+        return "nested by the thousand"
+
+
+_MOST = 10**12
+"""No time, count or price of a record is larger."""
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has the shape of what `log` writes: what a report adds up are numbers, and names can be printed."""
+    if not isinstance(record, dict) or not all(name.isprintable() for name in record):
+        return False
+    numbers = [record.get(name, 0) for name in ("at", "seconds", "asked", "remembered", "cost_usd")]
+    node, why = record.get("node", ""), record.get("why", "")
+    named = isinstance(node, str) and node.isprintable() and isinstance(why, str)
+    return named and all(_is_amount(number) for number in numbers if number is not None)
+
+
+def _is_amount(number: Any) -> bool:
+    return type(number) in (int, float) and 0 <= number <= _MOST
 
 
 def _under_way(path: Path) -> bool:

@@ -399,12 +399,27 @@ def _check_columns(table: pa.Table, spec: Table, where: str) -> None:
 
 def _cast(values: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
     fault = SparkError(f"{where}: column '{column.name}' is {values.type}, must be {column.type}; cast it")
-    if _is_view(values.type):
-        raise fault  # Arrow "casts" it to a list of other items
+    if _is_view(values.type) or not _means_the_same(values.type, column.type):
+        raise fault  # Arrow "casts" a view to a list of other items
     try:
         return values.cast(column.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise fault from None
+
+
+def _means_the_same(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of one type may be read as those of another. Arrow would read a number as text, "yes" as a number, a
+    day as a count."""
+    if pa.types.is_dictionary(given):
+        return _means_the_same(given.value_type, wanted)
+    if pa.types.is_list(wanted) and hasattr(given, "value_type"):
+        return _means_the_same(given.value_type, wanted.value_type)
+    if pa.types.is_temporal(given):
+        return False
+    is_number = pa.types.is_integer(given) or pa.types.is_floating(given) or pa.types.is_decimal(given)
+    if pa.types.is_string(wanted) or pa.types.is_boolean(wanted):
+        return not is_number and (pa.types.is_boolean(wanted) or not pa.types.is_boolean(given))
+    return not pa.types.is_boolean(given)
 
 
 def _is_view(kind: pa.DataType) -> bool:

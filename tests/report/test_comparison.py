@@ -158,5 +158,5 @@ def test_other_questions_are_refused(b, says):
 
 def test_a_file_of_several_policies_is_refused():
     both = pa.concat_tables([answers("base", [1]), answers("spark", [1])])
-    with pytest.raises(SparkError, match="base: holds answers of 2 policies: base, spark"):
+    with pytest.raises(SparkError, match="base: column 'policy' names 2 policies: base, spark"):
         compare(both, both, NAMES, 100, 0)

@@ -360,7 +360,7 @@ class _Page(BaseModel):
 
 
 class _Pages(BaseModel):
-    pages: list[_Page] = []
+    pages: list[_Page]
 
 
 class _WikiError(BaseModel):
@@ -456,7 +456,7 @@ class _Papers(BaseModel):
     """`data` is left out where `total` is 0."""
 
     total: int
-    data: list[_Paper] = []
+    data: list[_Paper] | None = None
 
 
 def _ask_semantic_scholar(query: str, hits: int) -> dict[str, Any]:
@@ -465,7 +465,10 @@ def _ask_semantic_scholar(query: str, hits: int) -> dict[str, Any]:
 
 
 def _read_semantic_scholar(answer: Answer, hits: int) -> Observation:
-    return _listed(_paper(paper) for paper in _parsed(_Papers, answer).data[:hits])
+    said = _parsed(_Papers, answer)
+    if said.data is None and said.total:
+        raise ToolFailed("answer in another format: no data")
+    return _listed(_paper(paper) for paper in (said.data or [])[:hits])
 
 
 def _paper(paper: _Paper) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from sparkctl.errors import SparkError
 from sparkctl.recipe import expanded
 
 NANO = "nano"
+TEXTS = ("chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of a model that decide how it is asked, beside its weights."""
 
 
 def resolve(policy: str) -> str:
@@ -19,6 +22,10 @@ def resolve(policy: str) -> str:
     folder = expanded(policy, "synth.policy")
     if (policy.startswith((".", "/", "~")) or policy.count("/") > 1) and not folder.is_dir():
         raise SparkError(f"synth.policy: '{policy}' is no folder; give a Hugging Face model folder or a hub name")
+    # A template that cannot be read would count as one that is not there, and the model be asked in another language.
+    for name in TEXTS if folder.is_dir() else ():
+        if os.path.lexists(folder / name) and not (folder / name).is_file():
+            raise SparkError(f"synth.policy: {folder / name} is no file that can be read; copy the model again")
     return str(folder)
 
 

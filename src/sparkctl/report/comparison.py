@@ -163,7 +163,7 @@ def _side(answers: pa.Table, name: str) -> _Side:
     policies = sorted(set(answers["policy"].to_pylist()))
     if len(policies) > 1:
         raise SparkError(
-            f"{name}: holds answers of {len(policies)} policies: {', '.join(policies)}; keep one in a file"
+            f"{name}: column 'policy' names {len(policies)} policies: {', '.join(policies)}; keep one in a file"
         )
     ids, first = np.unique(answers["question_id"].to_numpy(), return_index=True)
     categories = np.array(answers["category"].to_pylist())[first]
