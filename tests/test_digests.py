@@ -169,7 +169,7 @@ def test_gc_takes_digests_with_their_artifacts(tmp_path):
         digests.keep(path)
     store.link("scores.1", used)
     sparkctl("gc", "--yes", "--data", tmp_path)
-    assert [p.name for p in (store.files / ".digests").iterdir()] == [used.name]
+    assert [p.name for p in (store.files / ".digests").iterdir()] == [f"{used.name}.sha256"]
     assert used.exists()
 
 

@@ -1,6 +1,6 @@
 """What was written is what is read: beside the artifacts of the store lie digests of their bytes.
 
-data/store/.digests/<artifact>    as `sha256sum` writes it, which can check them all: cd data/store; sha256sum -c .digests/*
+data/store/.digests/<artifact>.sha256    as `sha256sum` writes it; to check them all: cd data/store; sha256sum -c .digests/*
 
 An artifact without a digest, such as one that was made before there were any, is taken as it is: its digest is written
 when a command that makes things first meets it.
@@ -116,7 +116,7 @@ def _blocks(file: IO[bytes], size: int) -> Iterator[bytes]:
 
 def place(path: Path) -> Path:
     """Where the digest of an artifact lies."""
-    return path.parent / _FOLDER / path.name
+    return path.parent / _FOLDER / f"{path.name}.sha256"
 
 
 def kept(path: Path) -> str | None:

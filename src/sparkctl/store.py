@@ -1,7 +1,7 @@
 """Artifacts by key: written whole or not at all, with what made them in the footer; links give a run's view by name.
 
 data/store/<artifact>-<key>.parquet    a table          (an adapter is a folder of the same name)
-data/store/.digests/<the same name>    SHA-256 of its bytes, checked when it is read
+data/store/.digests/<the same>.sha256  SHA-256 of its bytes, checked when it is read
 data/<run>/<artifact>.parquet          link to the one that this run uses
 data/<run>/runs.jsonl                  wall time of each stage: what must not enter the tables
 """
