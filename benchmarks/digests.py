@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from sparkctl import digests
-from sparkctl.store import Store
+from sparkctl.storage import digests
+from sparkctl.storage.store import Store
 
 
 def main() -> None:

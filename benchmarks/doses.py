@@ -14,8 +14,8 @@ from replication import accuracy_change, answers_of, replicate, types_of
 from rich.console import Console
 from rich.table import Table
 
-from sparkctl.report.conditional import MEASURES, Counts, Sums, difference, draws, estimate, summed
-from sparkctl.report.statistics import Estimate, not_worse
+from sparkctl.report.figures.conditional import MEASURES, Counts, Sums, difference, draws, estimate, summed
+from sparkctl.report.figures.statistics import Estimate, not_worse
 
 MARGIN = 0.02
 """A loss of accuracy that counts as none. Issue 11."""

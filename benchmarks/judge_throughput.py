@@ -1,7 +1,7 @@
 """Requests per second of our judge against what the server gives to bare clients, in one run on loopback.
 
 Run: python benchmarks/judge_throughput.py [--calls 1000] [--in-flight 16] [--latency 0.2] [--json FILE]
-The server (tests/judge_server.py) is a process of its own and answers after `latency` seconds on average, evenly
+The server (tests/helpers/judge_server.py) is a process of its own and answers after `latency` seconds on average, evenly
 spread from half to one and a half of it (hosted judges take longer). Bare clients send the same bodies, read the JSON and do nothing else: httpx with one
 connection per call in flight (its shared pool is slow with many connections), and aiohttp. The ceiling is the faster
 of them. Ours is all that `sparkctl judge` does per call: litellm, schema, checks, price, memory on disk. `acompletion` is
@@ -27,11 +27,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 import aiohttp  # noqa: E402
 import httpx  # noqa: E402
 
-from judging import Server, reached, serving, states  # noqa: E402
-from sparkctl.backends import calls as litellm_calls  # noqa: E402
-from sparkctl.backends.litellm_judge import LitellmJudge, answer_format  # noqa: E402
-from sparkctl.ports import Memory, Request, remembered_singly  # noqa: E402
+from helpers.judge_client import Server, reached, serving, states  # noqa: E402
+from sparkctl.method.ports import Request  # noqa: E402
+from sparkctl.models import litellm_calls  # noqa: E402
+from sparkctl.models.litellm_judge import LitellmJudge, answer_format  # noqa: E402
 from sparkctl.stages import judge  # noqa: E402
+from sparkctl.storage.memory import Memory, remembered_singly  # noqa: E402
 
 MODEL = "openai/gpt-4o"
 ROUNDS = 3

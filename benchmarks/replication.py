@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparkctl.errors import SparkError
-from sparkctl.report.conditional import Counts, counted
-from sparkctl.report.statistics import Array, Estimate, difference_over_seeds
-from sparkctl.workbench import Workbench
+from sparkctl.pipeline.experiment import Workbench
+from sparkctl.report.figures.conditional import Counts, counted
+from sparkctl.report.figures.statistics import Array, Estimate, difference_over_seeds
 
 
 def replicate(

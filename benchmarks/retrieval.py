@@ -21,8 +21,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sparkctl import corpora
-from sparkctl.tools.retrieval import Retrieval
+from sparkctl.tools import corpora
+from sparkctl.tools.offline.retrieval import Retrieval
 
 WIKI = Path(__file__).parents[2] / "shared" / "data" / "wiki"
 DEPTH = 5

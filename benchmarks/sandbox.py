@@ -18,9 +18,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from sparkctl.tools.python_repl import PythonRepl
-from sparkctl.tools.sandbox import ISOLATING, missing
-from sparkctl.tools.zygotes import Isolation
+from sparkctl.tools.python.repl import PythonRepl
+from sparkctl.tools.python.sandbox import ISOLATING, missing
+from sparkctl.tools.python.zygotes import Isolation
 
 ROUNDS = 5
 SHORT = [f"print({n} * {n + 1})" for n in range(50)]
@@ -54,7 +54,7 @@ def per_minute(call: Callable[[str], str], programs: list[str], calls: int) -> f
 def cold_start(mode: Isolation, code: str) -> float:
     """Seconds from nothing to the first answer, in a process that has set up no sandbox before."""
     program = (
-        "import time; from sparkctl.tools.python_repl import PythonRepl; begun = time.perf_counter()\n"
+        "import time; from sparkctl.tools.python.repl import PythonRepl; begun = time.perf_counter()\n"
         f"tool = PythonRepl(sandbox={mode!r}); assert tool({code!r}).ok; print(time.perf_counter() - begun); tool.close()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ Run: python benchmarks/science.py [--seeds 0,1,2] [--limit 1000] [--only claims,
 Each seed is the whole pipeline once more (synth.seed = train.seed = eval.seed), through `sparkctl eval` as a user types
 it; `limit` unseen questions are asked of every policy. A second run finds all of that by key and only counts again.
 `claims` compares five policies; `rarity`, `kl` and `critic` give `spark` doses of a weight (doses.py).
-Statistics: sparkctl.report.conditional and statistics. Intervals of entropy, and of one seed, say how sure the figures are
+Statistics: sparkctl.report.figures.conditional and statistics. Intervals of entropy, and of one seed, say how sure the figures are
 for these trainings, not for another seed; that of the difference in accuracy over seeds takes in how far they are apart.
 A question that two seeds drew is taken for two questions; how many those are is printed.
 """
@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparkctl.errors import SparkError
-from sparkctl.report.conditional import (
+from sparkctl.report.figures.conditional import (
     MEASURES,
     RESAMPLES,
     SEED,
@@ -38,7 +38,7 @@ from sparkctl.report.conditional import (
     estimate,
     summed,
 )
-from sparkctl.report.statistics import not_worse, wilson
+from sparkctl.report.figures.statistics import not_worse, wilson
 
 CONTROLS = ("base", "sft_best", "sft_selected")
 METHODS = ("spark", "expected")

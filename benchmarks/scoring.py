@@ -18,7 +18,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pyarrow as pa
 
-from sparkctl import scoring, store
+from sparkctl.method import scoring
+from sparkctl.storage import files
 
 OUTPUTS = 12_032
 HOSTILE = ("A_ ", "answer: ", "Answer:\n", "answer is ", "\\boxed{", "answer: A man\n", "is A or ", "Question:\n")
@@ -40,7 +41,7 @@ def outputs(file: Path) -> tuple[pa.Table, pa.Table]:
     """(the real or made-up outputs repeated, with four hostile ones of each kind at the end; the outputs once)"""
     names = [column.name for column in scoring.COLUMNS]
     if file.exists():
-        real = store.read_parquet(file).select(names)
+        real = files.read_parquet(file).select(names)
     else:
         text = "Some reasoning about a quantity of 12.5 and its unit. " * 20 + "The answer is (C)."
         rows = [{"question_id": i, "model_output": text, "options": list("wxyz"), "answer": "C"} for i in range(800)]

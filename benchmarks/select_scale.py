@@ -16,8 +16,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from sparkctl.episode import ACTIONS
-from sparkctl.selection import select
+from sparkctl.method.episode import ACTIONS
+from sparkctl.method.selection import select
 
 PEER_SHARE = 20
 """The plain loop is timed on one in this many states, and its time multiplied."""

@@ -26,18 +26,20 @@ from typing import Any
 
 import torch
 
-from sparkctl import recipe, rollouts, tables
-from sparkctl.backends import models
-from sparkctl.backends.completions import Prompt, encoded
-from sparkctl.backends.transformers_engine import TransformersEngine
-from sparkctl.engines import Vllm
-from sparkctl.episode import ACTIONS, INPUT, system_prompt
+from sparkctl.config import recipe
+from sparkctl.config.engines import Vllm
+from sparkctl.config.settings import checked
+from sparkctl.method import rollouts, tables
+from sparkctl.method.episode import ACTIONS, INPUT, system_prompt
+from sparkctl.method.ports import Port, Request
+from sparkctl.models import loading
+from sparkctl.models.completions import Prompt, encoded
+from sparkctl.models.transformers_engine import TransformersEngine
 from sparkctl.nano import questions
-from sparkctl.ports import Memory, Port, Request, remembered
-from sparkctl.settings import checked
-from sparkctl.stage import Context
+from sparkctl.pipeline.ports.policy import POLICY_CHUNK
 from sparkctl.stages import synth
-from sparkctl.wiring import POLICY_CHUNK
+from sparkctl.stages.stage import Context
+from sparkctl.storage.memory import Memory, remembered
 
 Measured = tuple[int, float]
 """Sampled tokens, seconds."""
@@ -60,7 +62,7 @@ class Workload:
         self.questions = tables.from_rows("questions", questions.generate("train", n, 0))
         self.going = rollouts.live(self.questions, None, 1)
         self.system = system_prompt(self.settings.prompt, self.settings.descriptions)
-        self.tokenizer = models.open_tokenizer(policy)
+        self.tokenizer = loading.open_tokenizer(policy)
         self.thoughts = [synth.thought_request(r, self.system, self.settings) for r in self.going]
 
     def candidates(self, thoughts: Sequence[Any]) -> list[Request]:
@@ -97,8 +99,8 @@ def random_policy(folder: Path) -> str:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(models.open_config("nano")).save_pretrained(folder)
-    models.open_tokenizer("nano").save_pretrained(folder)
+    AutoModelForCausalLM.from_config(loading.open_config("nano")).save_pretrained(folder)
+    loading.open_tokenizer("nano").save_pretrained(folder)
     return str(folder)
 
 
@@ -188,7 +190,7 @@ def on_vllm(load: Workload, rounds: int, *, apart: bool) -> dict[str, float]:
 
 
 def _stage_on_vllm(load: Workload, *, sharing: bool) -> tuple[Any, Callable[[], Measured]]:
-    from sparkctl.backends.vllm_engine import VllmEngine
+    from sparkctl.models.vllm_engine import VllmEngine
 
     engine = VllmEngine(load.policy, options=Vllm(prefix_caching=sharing))
 
@@ -212,7 +214,7 @@ def main() -> None:
         load = Workload(given.questions, random_policy(Path(folder)))
         found |= on_transformers(load, given.single, given.rounds)
         found |= on_vllm(load, given.rounds, apart=True)
-    short = on_vllm(Workload(given.questions, models.NANO), given.rounds, apart=False)
+    short = on_vllm(Workload(given.questions, loading.NANO), given.rounds, apart=False)
     found |= {f"{name}_short": value for name, value in short.items()}
     for name, value in found.items():
         print(f"{name:<28} {value:.3g}" if isinstance(value, float) else f"{name:<28} {value}")

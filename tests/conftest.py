@@ -9,9 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-from sparkctl import preflight, toolports, wiring
-from sparkctl.ports import Memory, remembered
-from support import FakeWorld
+from helpers.tables_and_fakes import FakeWorld
+from sparkctl.pipeline import preflight
+from sparkctl.pipeline.ports import judge as judge_ports
+from sparkctl.pipeline.ports import policy as policy_ports
+from sparkctl.pipeline.ports import tools as tool_ports
+from sparkctl.storage.memory import Memory, remembered
 
 
 @pytest.fixture
@@ -22,9 +25,11 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Any) -> Any:
         return remembered(world.policy, memory, f"policy {adapter}", chunk=4, watch=watch)
 
-    monkeypatch.setattr(wiring, "policy_port", policy_port)
-    monkeypatch.setattr(wiring, "judge_port", lambda s, t, m, w: remembered(world.judge, m, "judge", chunk=4, watch=w))
-    monkeypatch.setattr(toolports, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
-    monkeypatch.setattr(wiring, "policy_identity", lambda policy: "fake")
+    monkeypatch.setattr(policy_ports, "policy_port", policy_port)
+    monkeypatch.setattr(
+        judge_ports, "judge_port", lambda s, t, m, w: remembered(world.judge, m, "judge", chunk=4, watch=w)
+    )
+    monkeypatch.setattr(tool_ports, "tools_port", lambda s, m, w: remembered(world.tools, m, "tools", chunk=4, watch=w))
+    monkeypatch.setattr(policy_ports, "policy_identity", lambda policy: "fake")
     monkeypatch.setattr(preflight, "check", lambda nodes, tools, data, say: None)
     return world

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands import sparkctl
-from sparkctl import pipeline, recipe
-from support import ROOT
+from helpers.command_line import sparkctl
+from helpers.tables_and_fakes import ROOT
+from sparkctl.config import recipe
+from sparkctl.pipeline import plan
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -49,7 +50,7 @@ def test_every_command_in_the_readme_is_understood(line, tmp_path, monkeypatch):
     settings = tuple(w for a, w in itertools.pairwise(words) if a == "--set")
     if not any(word in line for word in ELSEWHERE[:1]):
         overridden = recipe.load(ROOT / "stages", overrides=settings)
-        pipeline.nodes(overridden | {"synth": overridden["synth"] | {"questions": "nano"}})
+        plan.nodes(overridden | {"synth": overridden["synth"] | {"questions": "nano"}})
 
 
 ELSEWHERE = (

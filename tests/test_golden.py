@@ -7,10 +7,11 @@ import os
 
 import pytest
 
-from sparkctl import pipeline, store
-from sparkctl.ids import digest
-from sparkctl.workbench import Workbench
-from support import ROOT, questions_table
+from helpers.tables_and_fakes import ROOT, questions_table
+from sparkctl.method.ids import digest
+from sparkctl.pipeline import graph
+from sparkctl.pipeline.experiment import Workbench
+from sparkctl.storage import files
 
 GOLDEN = ROOT / "tests" / "golden" / "tables.json"
 SMALL = ("synth.limit=6", "eval.limit=14", "eval.policies=['base']", "synth.steps=3", "synth.samples=2")
@@ -20,13 +21,13 @@ SMALL = ("synth.limit=6", "eval.limit=14", "eval.policies=['base']", "synth.step
 def made(tmp_path, fakes):
     """Artifact -> version of the stage that makes it, rows, and a digest of them all."""
     path = tmp_path / "questions.parquet"
-    store.write_table(questions_table(30), "questions", path, {})
+    files.write_table(questions_table(30), "questions", path, {})
     bench = Workbench.open("nano", "r", (*SMALL, f"synth.questions={path}"), tmp_path / "data", ROOT / "stages")
     bench.everything()
     found = {}
     for node in bench.graph:
         for output, artifact in node.writes.items():
-            table = store.read_table(bench.store.linked(artifact), output, may_be_empty=True)
+            table = files.read_table(bench.store.linked(artifact), output, may_be_empty=True)
             found[artifact] = {"version": node.stage.version, "rows": len(table), "digest": digest(table.to_pylist())}
     return found
 
@@ -43,4 +44,4 @@ def test_the_tables_are_the_golden_ones(made):
 def test_every_stage_that_asks_for_replies_is_pinned():
     versions = {a.split(".")[0]: g["version"] for a, g in json.loads(GOLDEN.read_text()).items()}
     assert versions.keys() == {"questions", "eval_questions", "candidates", "scores", "steps", "answers"}
-    assert versions["scores"] == pipeline.STAGES["judge"].version
+    assert versions["scores"] == graph.STAGES["judge"].version

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import ROOT
+from helpers.command_line import ROOT
 
 sys.path.insert(0, str(ROOT))
 import set_up

@@ -2,7 +2,7 @@
 
 An empty virtual environment in FOLDER (default: a temporary one) gets what pyproject.toml alone asks for, at the newest
 versions that it allows. In it a small run goes through all stages with the embedded judge, and once more with a judge that
-litellm asks over HTTP (judge_server.py on loopback). What pip chose is printed.
+litellm asks over HTTP (helpers/judge_server.py on loopback). What pip chose is printed.
 """
 
 import json
@@ -73,7 +73,9 @@ def run(python: Path, data: Path, *sets: str, **environment: str) -> dict:
 
 def with_served_judge(python: Path, data: Path) -> None:
     """Every candidate judged over HTTP, none of them null."""
-    server = subprocess.Popen([str(python), str(ROOT / "tests" / "judge_server.py")], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [str(python), str(ROOT / "tests" / "helpers/judge_server.py")], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert server.stdout is not None
         served = {"OPENAI_API_BASE": f"http://127.0.0.1:{int(server.stdout.readline())}/v1", "OPENAI_API_KEY": "none"}

@@ -1,5 +1,5 @@
 """`python -m sparkctl`."""
 
-from sparkctl.cli import main
+from sparkctl.cli.main import main
 
 main()

@@ -1,6 +1,7 @@
 """The one kind of error that a user can mend. The command line prints it as one line and exits with 2."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 
 class SparkError(Exception):
@@ -10,6 +11,11 @@ class SparkError(Exception):
     def lines(self) -> Sequence[str]:
         """What to print: one line."""
         return [str(self)]
+
+
+def first_line(fault: BaseException) -> str:
+    """The first line of an error."""
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0]
 
 
 class Lacking(SparkError):
@@ -23,3 +29,12 @@ class Lacking(SparkError):
     def lines(self) -> Sequence[str]:
         """What to print: a line for each thing."""
         return self._lines
+
+
+def did_you_mean(name: str, known: tuple[str, ...] | list[str], *, listed: bool = False) -> str:
+    """`; did you mean 'x'?` with the nearest known name, else the list of what there is. `listed`: that list anyhow."""
+    near = get_close_matches(name, known, n=1)
+    there = f"here are: {', '.join(known)}"
+    if not near:
+        return f"; t{there}"
+    return f"; did you mean '{near[0]}'?" + (f" T{there}" if listed else "")

@@ -17,15 +17,17 @@ from unittest import mock
 
 import pyarrow.parquet as pq
 
-from commands import sparkctl
+from helpers.command_line import sparkctl
 from hostile.damage import damaged
 from hostile.files import Kind, Tried, ended_well
 from hostile.oracle import LIMIT_S, TooLong, Verdict, described, limited, verdict
 from hostile.shapes import reshaped, written
 from hostile.world import SETTINGS, World
-from sparkctl.backends import live, mcp_tools, models
 from sparkctl.errors import SparkError
-from sparkctl.toolports import Live
+from sparkctl.models import loading
+from sparkctl.pipeline.ports.tools import Live
+from sparkctl.tools import mcp_server
+from sparkctl.tools.live import open, service
 from sparkctl.tools.observation import Observation, ToolFailed
 from sparkctl.tools.settings import Mcp
 
@@ -223,7 +225,7 @@ class Policy(Kind):
         sets += ["--set", "synth.litellm.timeout_s=5", "--set", "eval.engine=transformers"]
         given = ["--read", f"questions={questions}", "--write", self.out, "--data", self.data]
         self.args = ["synth", "--step", "1", *given, *SETTINGS, *sets]
-        self.vocabulary = len(models.open_tokenizer(models.NANO))
+        self.vocabulary = len(loading.open_tokenizer(loading.NANO))
         self.server.answer = lambda path, body: Sent(written(_completed(path, body)))
         ended_well(sparkctl(*self.args))
         self.sound = self.rows()
@@ -313,13 +315,13 @@ class McpServer(Kind):
         self.server = Liar()
         self.settings = Mcp(url=f"{self.server.url}/mcp", tool="look_up", argument="query")
         self.server.answer = lambda path, body: _rpc(body, lambda method, sound: Sent(written(sound)))
-        self.sound = self._asked(mcp_tools.OPENING_S)
+        self.sound = self._asked(mcp_server.OPENING_S)
         assert self.sound == Observation("found it")
 
     def _asked(self, opening_s: float = 3.0) -> Observation:
         # An answer to nobody's question is waited for; half a minute as in use would take most of the fuzzer's time.
-        with mock.patch.object(mcp_tools, "OPENING_S", opening_s):
-            tool = mcp_tools.open_mcp(self.settings, timeout_s=2)
+        with mock.patch.object(mcp_server, "OPENING_S", opening_s):
+            tool = mcp_server.open_mcp(self.settings, timeout_s=2)
         try:
             return tool("what")
         finally:
@@ -404,14 +406,14 @@ class LiveTools(Kind):
             assert self.sounds[name].ok, name
 
     def _asked(self, name: str) -> Observation:
-        quick = mock.patch.multiple(live, BACKOFF_S=0.005, MAX_WAIT_S=0.0)
+        quick = mock.patch.multiple(service, BACKOFF_S=0.005, MAX_WAIT_S=0.0)
         with mock.patch.dict(os.environ, self.environment), quick:
             page = name == "a search page"
             settings = Live(url=None if page else self.server.url, min_interval_s=0.0, contact=None, hits=3)
-            tool: Any = live.open_live("search" if page else name, settings, timeout_s=3)
+            tool: Any = open.open_live("search" if page else name, settings, timeout_s=3)
             if page:  # its engines are elsewhere: asked are they here
                 tool._http.close()
-                tool._http = live.PublicHttp(own=self.server.url, timeout_s=3, user_agent="test")
+                tool._http = service.PublicHttp(own=self.server.url, timeout_s=3, user_agent="test")
                 get = tool._http.get
                 tool._http.get = lambda url, parameters, secrets: get(self.server.url, parameters, secrets)
             try:

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from commands import sparkctl
+from helpers.command_line import sparkctl
+from helpers.tables_and_fakes import question
 from hostile.oracle import Verdict, verdict
 from hostile.tables import Sheet, changed, packed
 from hostile.world import SETTINGS, World
-from sparkctl import tables
-from support import question
+from sparkctl.method import tables
+from sparkctl.pipeline.results import result_of
 
 
 class Tried(NamedTuple):
@@ -86,7 +87,7 @@ class Table(Kind):
             self.path.write_bytes(packed(sheet.table))
             done = sparkctl(*self.args(name))
             ended_well(done)
-            self.sounds[name] = self.result(done)
+            self.sounds[name] = result_of(self, done)
 
     @abstractmethod
     def begin(self) -> dict[str, Sheet]:

@@ -8,15 +8,16 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, ClassVar
 
-from commands import sparkctl
+from helpers.command_line import sparkctl
+from helpers.tables_and_fakes import ROOT
 from hostile.damage import damaged
 from hostile.files import Kind, Tried, ended_well, rows
 from hostile.oracle import verdict
 from hostile.shapes import reshaped, said, spoilt
 from hostile.world import SETTINGS, World
-from sparkctl.backends import models
-from sparkctl.recipe import SECTIONS
-from support import ROOT
+from sparkctl.config.recipe import SECTIONS
+from sparkctl.models import loading
+from sparkctl.pipeline.results import result_of
 
 
 class Folder(Kind):
@@ -33,7 +34,7 @@ class Folder(Kind):
         shutil.copytree(self.pristine, self.given)
         done = sparkctl(*self.args())
         ended_well(done)
-        self.sound = self.result(done)
+        self.sound = result_of(self, done)
 
     def begin(self, place: Path) -> None:
         """Lay out the sound folder."""
@@ -187,7 +188,7 @@ class Model(Folder):
     may_lack = ("chat_template.jinja", "generation_config.json")
 
     def begin(self, place: Path) -> None:
-        shutil.copytree(models.resolve(models.NANO), place, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+        shutil.copytree(loading.resolve(loading.NANO), place, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
         self.data, self.out = self.world.data("models-data"), self.folder / "out"
 
     def args(self) -> list[Any]:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from commands import sparkctl
+from helpers.command_line import sparkctl
+from helpers.tables_and_fakes import question
 from hostile.answers import observed
 from hostile.damage import damaged
 from hostile.files import Kind, OfStage, Table, Tried, contract, ended_well, rows
@@ -19,10 +20,9 @@ from hostile.oracle import Verdict, verdict
 from hostile.shapes import ODD, reshaped
 from hostile.tables import Sheet, changed, packed
 from hostile.world import SETTINGS, World
-from sparkctl import tables
-from sparkctl.toolports import open_tool
+from sparkctl.method import tables
+from sparkctl.pipeline.ports.tools import open_tool
 from sparkctl.tools.settings import Tools
-from support import question
 
 
 class Source(Table):

@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Literal, NamedTuple
 
-from commands import sparkctl
+from helpers.command_line import sparkctl
 
 LIMIT_S = 30
 """Seconds that a mutant may take on a busy machine; a sound input takes less than one."""

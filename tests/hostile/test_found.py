@@ -7,13 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands import refused, sparkctl
-from sparkctl import corpora, salvage, tables
-from sparkctl.backends import live, models
-from sparkctl.backends.public_http import Answer
+from helpers.command_line import refused, sparkctl
+from sparkctl.config.recipe import default_folder
 from sparkctl.errors import SparkError
-from sparkctl.recipe import default_folder
-from sparkctl.store import Store
+from sparkctl.method import checks, tables
+from sparkctl.models import loading
+from sparkctl.storage import salvage
+from sparkctl.storage.store import Store
+from sparkctl.tools import corpora
+from sparkctl.tools.live import semantic_scholar, wikipedia
+from sparkctl.tools.live.public_http import Answer
 from sparkctl.tools.observation import ToolFailed
 
 
@@ -30,7 +33,7 @@ def test_a_column_of_another_kind_is_not_read_as_if_it_were(tmp_path, column, va
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64(), pa.decimal128(20, 0)])
 def test_whole_numbers_of_any_width_are_read(kind):
     column = tables.Column("n", pa.int64(), "a number")
-    assert tables.picked(pa.table({"n": pa.array([3], pa.int64()).cast(kind)}), [column], "x")["n"].to_pylist() == [3]
+    assert checks.picked(pa.table({"n": pa.array([3], pa.int64()).cast(kind)}), [column], "x")["n"].to_pylist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_settings_that_are_none(tmp_path, given, says):
 def test_a_chat_template_that_is_no_file_does_not_count_as_none(tmp_path):
     (tmp_path / "chat_template.jinja").symlink_to("nowhere")
     with pytest.raises(SparkError, match=r"chat_template.jinja is no file"):
-        models.resolve(str(tmp_path))
+        loading.resolve(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -100,8 +103,8 @@ def test_a_corpus_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("read", "said"),
     [
-        (live._read_semantic_scholar, {"total": 3}),
-        (live._read_wikipedia, {"batchcomplete": True, "query": {"page": []}}),
+        (semantic_scholar.read_semantic_scholar, {"total": 3}),
+        (wikipedia.read_wikipedia, {"batchcomplete": True, "query": {"page": []}}),
     ],
 )
 def test_a_service_that_leaves_out_what_it_found_has_not_said_that_there_is_nothing(read, said):

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
+from helpers.tables_and_fakes import ROOT
 from hostile.damage import BYTES
 from hostile.fuzz import KINDS, mutants, table
 from hostile.shapes import reshaped, said, written
 from hostile.tables import meaning
-from support import ROOT
 
 
 def bad(found):
@@ -41,13 +41,14 @@ def test_a_mutant_is_made_again_by_its_number(tmp_path):
 
 def test_a_fault_is_seen(tmp_path, monkeypatch):
     """The oracle bites: a reader that raises, one that says nothing, one that reads something else."""
-    from sparkctl import cli, scoring, tables
+    from sparkctl.cli import main
+    from sparkctl.method import checks, scoring
 
-    cast = tables._cast
-    monkeypatch.setattr(tables, "_cast", lambda values, column, where: values)
+    cast = checks._cast
+    monkeypatch.setattr(checks, "_cast", lambda values, column, where: values)
     assert bad(mutants(range(40), tmp_path / "a", None, KINDS[:1])), "types that are not those of the contract"
-    monkeypatch.setattr(tables, "_cast", cast)
-    monkeypatch.setattr(cli, "_fail", lambda *lines: print("no", file=sys.stderr) or sys.exit(2))
+    monkeypatch.setattr(checks, "_cast", cast)
+    monkeypatch.setattr(main, "_fail", lambda *lines: print("no", file=sys.stderr) or sys.exit(2))
     assert bad(mutants(range(10), tmp_path / "b", None, KINDS[:1])), "a line that names nothing"
     monkeypatch.undo()
     monkeypatch.setattr(scoring.tables, "picked", lambda outputs, columns, where: outputs)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from commands import in_a_process
-from sparkctl import store
+from helpers.command_line import in_a_process
+from sparkctl.storage import files
 
 SETTINGS = (
     *("--set", "synth.limit=2", "--set", "synth.steps=2", "--set", "eval.limit=2", "--set", "train.epochs=1"),
@@ -26,7 +26,7 @@ class World:
 
     def table(self, artifact: str) -> pa.Table:
         """A table of the run, as it is in its file."""
-        return store.read_parquet(self.made / "default" / f"{artifact}.parquet")
+        return files.read_parquet(self.made / "default" / f"{artifact}.parquet")
 
     @property
     def adapter(self) -> Path:

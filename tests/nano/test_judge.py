@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sparkctl.episode import ACTIONS
+from sparkctl.method.episode import ACTIONS
 from sparkctl.nano import judge, world
 from sparkctl.tools import toolbox
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from sparkctl.episode import ACTIONS, CATEGORIES, messages, read_answer
+from sparkctl.method.episode import ACTIONS, CATEGORIES, messages, read_answer
 from sparkctl.nano import POLICY, build, play, questions, teacher, tokenizer, world
-from sparkctl.nano.plan import read, waiting
+from sparkctl.nano.solution import read, waiting
 from sparkctl.tools import toolbox
 
 

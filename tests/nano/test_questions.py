@@ -5,10 +5,10 @@ from itertools import product
 
 import pytest
 
-from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
-from sparkctl.nano import plan, questions, world
-from sparkctl.reading import read_strict
+from sparkctl.method.answers import read_strict
+from sparkctl.method.episode import CATEGORIES, LETTERS
+from sparkctl.nano import questions, solution, world
 
 COLUMNS = {
     "question_id": int,
@@ -58,17 +58,17 @@ def test_every_kind_is_there_and_the_answer_stands_anywhere(rows):
 
 def test_the_solution_is_read_back_and_ends_in_the_answer(rows):
     for row in rows:
-        solved = plan.read(row["cot_content"])
+        solved = solution.read(row["cot_content"])
         assert solved is not None
         assert solved.answer == row["options"][row["answer_index"]]
-        assert plan.write(solved) == row["cot_content"]
+        assert solution.write(solved) == row["cot_content"]
 
 
 @pytest.mark.parametrize(
     "text", ["", "A: Let's think. The answer is (C).", "Answer: 4", "Step 1: guess = 4. Answer: 4"]
 )
 def test_a_foreign_solution_is_not_read(text):
-    assert plan.read(text) is None
+    assert solution.read(text) is None
 
 
 def test_splits_never_meet_whatever_the_seeds():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparkctl import chat, episode
+from sparkctl.method import chat, episode
 from sparkctl.nano import questions, tokenizer
 
 WORDS = tokenizer.build()

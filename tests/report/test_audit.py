@@ -2,8 +2,8 @@
 
 import pytest
 
-from sparkctl import tables
-from sparkctl.report.audit import audit
+from sparkctl.method import tables
+from sparkctl.report.figures.audit import audit
 
 
 def row(step, tool, advantage=None, dropped=None, **terms):

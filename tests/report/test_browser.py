@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from reported import HOSTILE, kept, whole
-from sparkctl import reporting
+from helpers.finished_runs import HOSTILE, kept, whole
+from sparkctl.report import write
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
@@ -44,7 +44,7 @@ def small(tmp_path_factory):
 
 
 def written(folder, made):
-    return reporting.report(kept(folder, made).root, ["default"], None)[0]
+    return write.report(kept(folder, made).root, ["default"], None)[0]
 
 
 def opened(browser, path):
@@ -223,7 +223,7 @@ def several(tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     for run in ("default", "other"):
         kept(folder, whole(), run=run)
-    return reporting.report(folder, ["default", "other"], None)[0]
+    return write.report(folder, ["default", "other"], None)[0]
 
 
 @pytest.mark.parametrize("made", ["small", "several"])

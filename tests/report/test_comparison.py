@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sparkctl import tables
 from sparkctl.errors import SparkError
-from sparkctl.report.comparison import compare
+from sparkctl.method import tables
+from sparkctl.report.figures.comparison import compare
 
 NAMES = ("base", "spark")
 

@@ -5,13 +5,21 @@ import time
 import numpy as np
 import pytest
 
-from sparkctl import tables
-from sparkctl.episode import ACTIONS
-from sparkctl.report.conditional import MEASURES, Counts, conditional_entropy_bits, counted, difference, draws, summed
-from sparkctl.report.conditional import estimate as estimated
-from sparkctl.report.entropy import entropy as entropy_of
-from sparkctl.report.statistics import wilson
-from sparkctl.report.summary import summarise
+from sparkctl.method import tables
+from sparkctl.method.episode import ACTIONS
+from sparkctl.report.figures.conditional import (
+    MEASURES,
+    Counts,
+    conditional_entropy_bits,
+    counted,
+    difference,
+    draws,
+    summed,
+)
+from sparkctl.report.figures.conditional import estimate as estimated
+from sparkctl.report.figures.entropy import entropy as entropy_of
+from sparkctl.report.figures.statistics import wilson
+from sparkctl.report.figures.summary import summarise
 
 
 def answer(question_id, correct, tools, sample_id=0):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from reported import sampled
-from sparkctl import tables
-from sparkctl.episode import ACTIONS
-from sparkctl.report import diversity
-from sparkctl.report.statistics import Estimate, percentile_interval, wilson
+from helpers.finished_runs import sampled
+from sparkctl.method import checks
+from sparkctl.method.episode import ACTIONS
+from sparkctl.report.figures import diversity
+from sparkctl.report.figures.statistics import Estimate, percentile_interval, wilson
 
 SKEWED = np.array([0.5, 0.2, 0.1, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01])
 
@@ -71,7 +71,7 @@ def test_failed_calls_and_unreadable_turns_are_told_apart():
 
 def test_tables_that_counted_both_as_failed_calls_tell_neither_share():
     old = sampled([(True, [])], failed_calls=2).drop_columns(["unreadable_turns"])
-    found = diversity.measures(tables.check(old, "answers", "f"))
+    found = diversity.measures(checks.check(old, "answers", "f"))
     assert found["failed_share_of_calls"] is found["unreadable_share_of_turns"] is None
 
 
@@ -159,4 +159,4 @@ def test_intervals_are_over_questions_not_samples():
 
 def test_tables_made_before_tokens_were_counted_are_read():
     old = sampled([(True, ["search"])], tokens=3).drop_columns(["tokens"])
-    assert tables.check(old, "answers", "f")["tokens"].to_pylist() == [None]
+    assert checks.check(old, "answers", "f")["tokens"].to_pylist() == [None]

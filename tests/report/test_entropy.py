@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparkctl.report.entropy import (
+from sparkctl.report.figures.entropy import (
     chao_shen_bits,
     entropy,
     entropy_difference,

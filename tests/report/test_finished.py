@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reported import kept, rollouts, sampled, whole
-from sparkctl import reporting, tables
-from sparkctl.episode import ACTIONS, CATEGORIES
+from helpers.finished_runs import kept, rollouts, sampled, whole
 from sparkctl.errors import SparkError
-from sparkctl.report import conditional, diversity
-from sparkctl.report.comparison import compare
-from sparkctl.report.finished import finished
-from sparkctl.report.passing import passing
-from sparkctl.report.summary import summarise
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import ACTIONS, CATEGORIES
+from sparkctl.report import write
+from sparkctl.report.figures import conditional, diversity
+from sparkctl.report.figures.comparison import compare
+from sparkctl.report.figures.finished import finished
+from sparkctl.report.figures.passing import passing
+from sparkctl.report.figures.summary import summarise
 
 NAMES = ("a", "b")
 LETTER = {True: "A", False: "B"}
@@ -28,7 +29,7 @@ def lose(answers, rows, old=False):
         row | ({"is_correct": False if old else None, "answer": None, "error": "down"} if i in rows else {})
         for i, row in enumerate(answers.to_pylist())
     ]
-    return tables.check(tables.from_rows("answers", changed), "answers", "by hand")
+    return checks.check(tables.from_rows("answers", changed), "answers", "by hand")
 
 
 def figures(answers):
@@ -118,12 +119,12 @@ def test_seeds_leave_lost_answers_out_and_keep_their_questions_in_order():
 
 
 def run_of(tmp_path, **made):
-    return reporting._gathered(kept(tmp_path, whole(n=8) | made))
+    return write._gathered(kept(tmp_path, whole(n=8) | made))
 
 
 def test_the_report_tells_lost_rollouts_from_wrong_ones(tmp_path):
-    from sparkctl.report.browser import rollouts as walked
-    from sparkctl.report.panels import Findings
+    from sparkctl.report.findings import Findings
+    from sparkctl.report.rollout_browser import rollouts as walked
 
     made = dict(rollouts(8))
     ends = made["steps.2"].to_pylist()
@@ -145,7 +146,7 @@ def test_the_report_tells_lost_rollouts_from_wrong_ones(tmp_path):
 
 
 def test_the_report_goes_by_the_answers_that_came(tmp_path):
-    from sparkctl.report.panels import Findings
+    from sparkctl.report.findings import Findings
 
     made = whole(n=8)
     lost = {

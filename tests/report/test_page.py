@@ -9,9 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reported import HOSTILE, kept, whole
-from sparkctl import reporting
-from sparkctl.report import charts, page
+from helpers.finished_runs import HOSTILE, kept, whole
+from sparkctl.report import charts, page, write
 from sparkctl.report.terminal import NANO_SAYS
 
 
@@ -38,7 +37,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory):
-    path, _ = reporting.report(kept(tmp_path_factory.mktemp("data"), whole(text=HOSTILE)).root, ["default"], None)
+    path, _ = write.report(kept(tmp_path_factory.mktemp("data"), whole(text=HOSTILE)).root, ["default"], None)
     return path.read_text()
 
 
@@ -71,7 +70,7 @@ def test_what_a_model_wrote_is_nowhere_markup(html):
 def test_names_that_are_markup_are_escaped(tmp_path):
     made = whole()
     made["answers.<b>x"] = made["answers.spark"]
-    html = reporting.report(kept(tmp_path, made).root, ["default"], None)[0].read_text()
+    html = write.report(kept(tmp_path, made).root, ["default"], None)[0].read_text()
     assert "&lt;b&gt;x" in html
     assert "<b>x" not in html
 
@@ -106,20 +105,20 @@ def test_a_digest_is_cut_on_the_page_and_whole_in_its_title(html):
 
 def test_nano_is_not_passed_off_as_more(html, tmp_path):
     assert NANO_SAYS in html
-    other = reporting.report(kept(tmp_path, whole(), policy="llama").root, ["default"], None)[0]
+    other = write.report(kept(tmp_path, whole(), policy="llama").root, ["default"], None)[0]
     assert NANO_SAYS not in other.read_text()
 
 
 def test_the_same_run_gives_the_same_page(tmp_path):
     store = kept(tmp_path, whole())
-    first = reporting.report(tmp_path, ["default"], None)[0].read_bytes()
-    assert reporting.report(store.root, ["default"], None)[0].read_bytes() == first
+    first = write.report(tmp_path, ["default"], None)[0].read_bytes()
+    assert write.report(store.root, ["default"], None)[0].read_bytes() == first
 
 
 def test_a_long_table_is_thinned_and_says_so(tmp_path):
-    from reported import updates
+    from helpers.finished_runs import updates
 
-    html = reporting.report(kept(tmp_path, {"updates.spark": updates(450)}).root, ["default"], None)[0].read_text()
+    html = write.report(kept(tmp_path, {"updates.spark": updates(450)}).root, ["default"], None)[0].read_text()
     assert "One row in 2 is shown; all 450 are in the file." in html
 
 

@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from reported import answers, evaluated, kept, rollouts, sampled, whole
-from sparkctl import reporting, tables
-from sparkctl.report import page
-from sparkctl.report.panels import Findings
-from sparkctl.report.verdict import no_verdict, subject, verdicts
+from helpers.finished_runs import answers, evaluated, kept, rollouts, sampled, whole
+from sparkctl.method import tables
+from sparkctl.report import page, write
+from sparkctl.report.figures.verdict import no_verdict, subject, verdicts
+from sparkctl.report.findings import Findings
 
 EVALUATED = ("tool_mix", "tool_mix_by_step", "diversity", "tool_use", "effort")
 
 
 def findings(folder, made, **changes):
-    return Findings.of(reporting._gathered(kept(folder, made, **changes)))
+    return Findings.of(write._gathered(kept(folder, made, **changes)))
 
 
 def rows_of(found, name):
@@ -111,7 +111,7 @@ def test_the_curve_of_rewards_says_where_it_begins_and_ends(found):
 
 
 def test_older_updates_have_no_curve_of_rewards(tmp_path):
-    from reported import updates
+    from helpers.finished_runs import updates
 
     older = {"updates.spark": updates().drop_columns(["reward"])}
     found = findings(tmp_path, older)
@@ -138,7 +138,7 @@ def test_scores_against_outcomes_by_hand(found):
 def test_ties_are_ordered_by_half():
     import numpy as np
 
-    from sparkctl.report.panels import _pairs_ordered
+    from sparkctl.report.panels.rollouts import _pairs_ordered
 
     # Pairs: 5-5 tie, 5-3 in order, 1-5 and 1-3 not: (0.5 + 1) / 4.
     assert _pairs_ordered(np.array([5.0, 1.0]), np.array([5.0, 3.0])) == 0.375
@@ -164,14 +164,14 @@ def test_an_evaluation_costs_what_its_answers_do(tmp_path, price, usd, unknown):
     rows = [row | {"cost_usd": price} for row in made["answers.base"].to_pylist()]
     store = kept(tmp_path, made | {"answers.base": tables.from_rows("answers", rows)})
     store.log(node="eval.base", seconds=1.0)
-    spent = next(row for row in rows_of(Findings.of(reporting._gathered(store)), "cost") if row["stage"] == "eval")
+    spent = next(row for row in rows_of(Findings.of(write._gathered(store)), "cost") if row["stage"] == "eval")
     assert (spent["usd"], spent["price_unknown"]) == (pytest.approx(usd) if usd else None, unknown)
 
 
 def test_time_is_that_of_the_latest_making_and_of_all(tmp_path):
     store = kept(tmp_path, rollouts(1, steps=1))
     store.log(node="judge.1", seconds=1.0)
-    found = Findings.of(reporting._gathered(store))
+    found = Findings.of(write._gathered(store))
     judge = next(row for row in rows_of(found, "cost") if row["stage"] == "judge")
     assert (judge["seconds"], judge["seconds_in_all"]) == (1.0, 3.5)
 
@@ -204,7 +204,7 @@ def test_the_verdict_is_about_spark_or_else_the_last_of_the_recipe(tmp_path, log
     store = kept(tmp_path, made)
     for name in logged:
         store.log(node=f"eval.{name}", seconds=1.0)
-    run = reporting._gathered(store)
+    run = write._gathered(store)
     assert (run.main, subject(run)) == (main, about)
 
 

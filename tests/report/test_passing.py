@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from reported import sampled
-from sparkctl.report.passing import majority, pass_at_k, passing
+from helpers.finished_runs import sampled
+from sparkctl.report.figures.passing import majority, pass_at_k, passing
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

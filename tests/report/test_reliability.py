@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparkctl.report.reliability import reliability
+from sparkctl.report.figures.reliability import reliability
 
 ONE = {("a", 1): {"cot": 1.0, "search": 2.0, "calculator": None}, ("b", 1): {"cot": 3.0, "search": 5.0}}
 TWO = {("a", 1): {"cot": 1.0, "search": 2.0, "calculator": 7.0}, ("b", 1): {"cot": 4.0, "search": 5.0}}

@@ -9,8 +9,8 @@ from scipy.stats import binomtest
 
 from sparkctl.errors import SparkError
 from sparkctl.report import terminal
-from sparkctl.report.scorecard import scorecard
-from sparkctl.report.statistics import wilson
+from sparkctl.report.figures.scorecard import scorecard
+from sparkctl.report.figures.statistics import wilson
 
 
 def scored(rows, questions=None):

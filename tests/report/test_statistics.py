@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparkctl.report.statistics import (
+from sparkctl.report.figures.statistics import (
     Estimate,
     difference_over_seeds,
     effective_n,

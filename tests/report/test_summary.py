@@ -3,11 +3,11 @@
 import pytest
 from scipy.stats import binomtest
 
-from sparkctl import tables
 from sparkctl.errors import SparkError
-from sparkctl.report.statistics import wilson
-from sparkctl.report.summary import summarise
-from sparkctl.report.verdict import scored
+from sparkctl.method import checks, tables
+from sparkctl.report.figures.statistics import wilson
+from sparkctl.report.figures.summary import summarise
+from sparkctl.report.figures.verdict import scored
 
 
 def answer(question_id, correct, tools, **changes):
@@ -86,7 +86,7 @@ def test_a_guess_is_an_answer_that_no_rule_read():
 
 def test_tables_that_do_not_count_unreadable_turns_say_so():
     old = tables.from_rows("answers", [answer(1, True, [], failed_calls=2)]).drop_columns(["unreadable_turns"])
-    assert summarise(tables.check(old, "answers", "f")).unreadable_turns is None
+    assert summarise(checks.check(old, "answers", "f")).unreadable_turns is None
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (651, 700)])

@@ -4,11 +4,11 @@ import io
 
 from rich.console import Console
 
-from reported import sampled
-from sparkctl import tables
+from helpers.finished_runs import sampled
+from sparkctl.method import tables
 from sparkctl.report import terminal
-from sparkctl.report.comparison import compare
-from sparkctl.report.summary import summarise
+from sparkctl.report.figures.comparison import compare
+from sparkctl.report.figures.summary import summarise
 
 
 def shown(what, *found):

@@ -3,18 +3,18 @@
 import pyarrow as pa
 import pytest
 
-from sparkctl import scoring, tables
-from sparkctl.adapters import write_questions
-from sparkctl.episode import ACTIONS
+from helpers.tables_and_fakes import question, questions_table
+from sparkctl.config.settings import checked
 from sparkctl.errors import SparkError
-from sparkctl.ports import Reply
-from sparkctl.reading import guess
-from sparkctl.rollouts import content
-from sparkctl.settings import checked
-from sparkctl.stage import Context
+from sparkctl.method import checks, scoring, tables
+from sparkctl.method.answers import guess
+from sparkctl.method.episode import ACTIONS
+from sparkctl.method.ports import Reply
+from sparkctl.method.rollouts import content
 from sparkctl.stages.eval import STAGE, Eval
+from sparkctl.stages.stage import Context
 from sparkctl.tools.settings import Tools
-from support import question, questions_table
+from sparkctl.training.adapters import write_questions
 
 SETTINGS = Eval(policy="p", prompt="s", tools=Tools(descriptions={a: a for a in ACTIONS}), steps=3)
 PATIENT = SETTINGS.model_copy(update={"max_failed": 0.6})
@@ -47,7 +47,7 @@ def run(script, n=1, settings=SETTINGS, tools=None, fails=lambda request: False,
 
     context = Context(policy=lambda adapter: policy, tools=tools or answer, warn=warn)
     made = STAGE.run({"eval_questions": questions_table(n)}, settings, context)["answers"]
-    return tables.check(made, "answers", "made").to_pylist(), seen
+    return checks.check(made, "answers", "made").to_pylist(), seen
 
 
 def test_actions_are_taken_until_the_answer():

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from sparkctl import judging, tables
-from sparkctl.episode import ACTIONS
+from helpers.tables_and_fakes import FakeWorld, questions_table
 from sparkctl.errors import SparkError
-from sparkctl.ports import Reply
-from sparkctl.stage import Context
+from sparkctl.method import checks, judging, tables
+from sparkctl.method.episode import ACTIONS
+from sparkctl.method.ports import Reply
 from sparkctl.stages.judge import STAGE, Judge
-from support import FakeWorld, questions_table
+from sparkctl.stages.stage import Context
 
 SETTINGS = Judge(model="m", prompt="the rubric")
 
@@ -46,7 +46,7 @@ def answering(*contents):
 def test_every_candidate_gets_its_own_score_and_share_of_the_cost():
     scores = {a: {"score": i, "reason": a[0]} for i, a in enumerate(ACTIONS)}
     table = run([candidate(a) for a in ACTIONS], answering(json.dumps(scores)))
-    rows = tables.check(table, "scores", "made").to_pylist()
+    rows = checks.check(table, "scores", "made").to_pylist()
     assert [(r["tool_name"], r["score"], r["reason"]) for r in rows] == [
         (a, float(i), a[0]) for i, a in enumerate(ACTIONS)
     ]

@@ -4,13 +4,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparkctl import store, tables
-from sparkctl.episode import CATEGORIES
+from helpers.tables_and_fakes import SHARED, question
 from sparkctl.errors import SparkError
-from sparkctl.rollouts import content
-from sparkctl.stage import Context
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import CATEGORIES
+from sparkctl.method.rollouts import content
 from sparkctl.stages.questions import STAGE, Questions
-from support import SHARED, question
+from sparkctl.stages.stage import Context
+from sparkctl.storage import files
 
 MMLU = SHARED / "mmlu_pro" / "test.parquet"
 VALIDATION = SHARED / "mmlu_pro" / "validation.parquet"
@@ -23,7 +24,7 @@ def run(rows=None, taken=None, **settings):
     if taken is not None:
         inputs["questions"] = taken
     made = STAGE.run(inputs, Questions(**({"source": "file"} | settings)), Context())["questions"]
-    return tables.check(made, "questions", "made")
+    return checks.check(made, "questions", "made")
 
 
 def test_blanks_around_options_are_taken_off_and_the_answer_stays():
@@ -105,7 +106,7 @@ def test_the_generator_can_be_asked_for_one_category():
 
 @pytest.mark.skipif(not MMLU.exists(), reason="shared/data/mmlu_pro is not here")
 def test_the_faults_of_the_real_mmlu_pro_survive():
-    source = store.read_table(MMLU, "questions")
+    source = files.read_table(MMLU, "questions")
     drawn = {q["question_id"]: q for q in run(source).to_pylist()}
     raw = {q["question_id"]: q for q in pq.read_table(MMLU).to_pylist()}
     assert len(raw) == 12_032
@@ -122,6 +123,6 @@ def test_the_faults_of_the_real_mmlu_pro_survive():
 
 @pytest.mark.skipif(not VALIDATION.exists(), reason="shared/data/mmlu_pro is not here")
 def test_the_validation_sets_padding_is_dropped():
-    drawn = run(store.read_table(VALIDATION, "questions"))
+    drawn = run(files.read_table(VALIDATION, "questions"))
     assert len(drawn) == 70
     assert not any("N/A" in q["options"] for q in drawn.to_pylist())

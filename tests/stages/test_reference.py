@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from sparkctl import tables
-from sparkctl.backends import models
-from sparkctl.backends.learner import Learner
-from sparkctl.episode import ACTIONS
-from sparkctl.progress import progress
-from sparkctl.stage import Context
+from helpers.tables_and_fakes import questions_table
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import ACTIONS
+from sparkctl.models import loading
+from sparkctl.models.learner import Learner
+from sparkctl.pipeline.progress import progress
 from sparkctl.stages.reference import STAGE, Reference
-from sparkctl.tokens import Reader
+from sparkctl.stages.stage import Context
+from sparkctl.training.tokens import Reader
 from stages.test_train import COMMON, fork, step
-from support import questions_table
 
 
 def run(forks, steps=(), **changes):
@@ -24,7 +24,7 @@ def run(forks, steps=(), **changes):
     }
     made = Learner(settings, identity="i", progress=progress, tell=print)
     table = STAGE.run(given, settings, Context(learner=lambda: made))["reference"]
-    return tables.check(table, "reference", "made").to_pylist(), Reader.of(made, settings)
+    return checks.check(table, "reference", "made").to_pylist(), Reader.of(made, settings)
 
 
 def two_states():
@@ -38,7 +38,7 @@ def test_log_probs_are_those_of_the_plain_model_one_row_at_a_time():
     assert [(r["rollout_id"], r["step_idx"], r["tool_name"]) for r in rows] == [
         (c["rollout_id"], c["step_idx"], c["tool_name"]) for f in forks for c in f[0]
     ]
-    model, question = models.open_model("nano", "float32", "cpu"), questions_table(5).to_pylist()[0]
+    model, question = loading.open_model("nano", "float32", "cpu"), questions_table(5).to_pylist()[0]
     for row, before in ((rows[3], []), (rows[9], taken[:1])):
         prompt = reader.prompt(question, before, [11, 12], reader.tokenizer.decode([11, 12]))
         ids = next(c["action_ids"] for f in forks for c in f[0] if c["tool_name"] == row["tool_name"])

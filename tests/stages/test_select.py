@@ -2,14 +2,14 @@
 
 import pytest
 
-from sparkctl import tables
-from sparkctl.episode import ACTIONS
+from helpers.tables_and_fakes import FakeWorld, fork_rows, questions_table
+from sparkctl.config.settings import checked
 from sparkctl.errors import SparkError
-from sparkctl.settings import checked
-from sparkctl.stage import Context
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import ACTIONS
 from sparkctl.stages.select import STAGE, Select
+from sparkctl.stages.stage import Context
 from sparkctl.tools.settings import Tools
-from support import FakeWorld, fork_rows, questions_table
 
 TOOLS = Tools(descriptions={a: a for a in ACTIONS})
 SETTINGS = Select(tools=TOOLS, steps=3)
@@ -27,7 +27,7 @@ def run(*states, settings=SETTINGS, steps=None, world=None, warn=lambda line: No
     if steps:
         inputs["steps"] = tables.from_rows("steps", steps)
     made = STAGE.run(inputs, settings, Context(tools=(world or FakeWorld()).tools, warn=warn))["steps"]
-    return tables.check(made, "steps", "made").to_pylist()
+    return checks.check(made, "steps", "made").to_pylist()
 
 
 def test_a_tool_is_run_and_its_observation_kept():

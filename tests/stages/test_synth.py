@@ -2,12 +2,12 @@
 
 import pytest
 
-from sparkctl import tables
-from sparkctl.episode import ACTIONS
+from helpers.tables_and_fakes import FakeWorld, question, questions_table, step_row
 from sparkctl.errors import SparkError
-from sparkctl.stage import Context
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import ACTIONS
+from sparkctl.stages.stage import Context
 from sparkctl.stages.synth import STAGE, Synth
-from support import FakeWorld, question, questions_table, step_row
 
 SETTINGS = Synth(policy="p", prompt="Use:\n{tools}", descriptions={a: f"does {a}" for a in ACTIONS}, samples=2)
 
@@ -19,7 +19,7 @@ def run(inputs, settings=SETTINGS, world=None):
 
 def test_every_rollout_gets_its_nine_candidates_in_order():
     table, _ = run({"questions": questions_table(3)})
-    assert len(tables.check(table, "candidates", "made")) == 3 * 2 * 9
+    assert len(checks.check(table, "candidates", "made")) == 3 * 2 * 9
     assert table["tool_name"].to_pylist() == list(ACTIONS) * 6
     assert list(dict.fromkeys(table["rollout_id"].to_pylist())) == [
         "q1-s0",
@@ -89,7 +89,7 @@ def test_a_failed_call_is_nine_rows_with_the_error():
     assert len(failed) == 18
     assert {(r["error"], r["action_query"], r["action_ids"]) for r in failed} == {("too long", None, None)}
     assert all(r["error"] is None and r["action_query"] for r in rows if r["question_id"] == 1)
-    tables.check(table, "candidates", "made")
+    checks.check(table, "candidates", "made")
 
 
 def test_with_every_rollout_finished_the_table_is_empty_and_nothing_is_asked():

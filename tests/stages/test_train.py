@@ -9,26 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkctl import chat, tables, tokens
-from sparkctl.backends import models
-from sparkctl.backends.learner import Learner
-from sparkctl.episode import ACTIONS, THOUGHT
+from helpers.tables_and_fakes import fork_rows, questions_table, step_row
+from sparkctl.config.settings import checked
 from sparkctl.errors import SparkError
-from sparkctl.objective.trees import distinguishing
-from sparkctl.progress import progress
-from sparkctl.settings import checked
-from sparkctl.stage import Context
+from sparkctl.method import chat, checks, tables
+from sparkctl.method.episode import ACTIONS, THOUGHT
+from sparkctl.models import loading
+from sparkctl.models.learner import Learner
+from sparkctl.pipeline.progress import progress
 from sparkctl.stages import train
 from sparkctl.stages.reference import Reference
-from sparkctl.stages.train import STAGE, Train
-from sparkctl.tokens import Reader
-from support import fork_rows, questions_table, step_row
+from sparkctl.stages.stage import Context
+from sparkctl.stages.train import STAGE
+from sparkctl.training import credit as crediting
+from sparkctl.training import tokens
+from sparkctl.training.settings import Train
+from sparkctl.training.tokens import Reader
+from sparkctl.training.trees import distinguishing
 
 COMMON = {"policy": "nano", "prompt": "s", "descriptions": {a: a for a in ACTIONS}}
 SETTINGS = Train(
     **COMMON, epochs=1, lora_r=2, min_score=6.0, rarity_of="selection", rarity_baseline="none", group="none"
 )
-TOKENIZER = models.open_tokenizer("nano")
+TOKENIZER = loading.open_tokenizer("nano")
 END = TOKENIZER.eos_token_id
 
 
@@ -83,15 +86,15 @@ def changed(**changes):
 def credit(steps, forks, reference=True, **changes):
     """The rows of the credit table, without training."""
     settings = changed(**changes)
-    found = train.credited(inputs(steps, forks, reference), settings, Reader.of(learner(settings), settings))
-    return tables.check(train.credit_table(found), "credit", "made").to_pylist()
+    found = crediting.credited(inputs(steps, forks, reference), settings, Reader.of(learner(settings), settings))
+    return checks.check(crediting.credit_table(found), "credit", "made").to_pylist()
 
 
 def run(tmp_path, steps, forks, **changes):
     settings = changed(**changes)
     made = STAGE.run(inputs(steps, forks), settings, Context(learner=lambda: learner(settings), scratch=tmp_path))
-    tables.check(made["updates"], "updates", "made")
-    return tables.check(made["credit"], "credit", "made").to_pylist(), made
+    checks.check(made["updates"], "updates", "made")
+    return checks.check(made["credit"], "credit", "made").to_pylist(), made
 
 
 # ---- what is trained on, and what it earns ---------------------------------------------------------------------------
@@ -421,8 +424,8 @@ def test_the_spread_of_a_term_is_what_its_baseline_leaves():
     def spreads(**changes):
         settings = changed(**changes)
         reader = Reader.of(learner(settings), settings)
-        found = train.credited(inputs(*choices()), settings, reader)
-        return train.spreads(found, settings)
+        found = crediting.credited(inputs(*choices()), settings, reader)
+        return crediting.spreads(found, settings)
 
     term = rare(SHARES["wikipedia"]) - EXPECTED
     # Two values each: half of their difference. Quality 0.9 and 1.0, rarity and 0, correctness twice 0.3.
@@ -506,7 +509,7 @@ def test_a_state_whose_earlier_steps_are_not_there_is_refused():
     with pytest.raises(
         SparkError, match="steps: no row for q1-s0, step 1, which its step 2 follows; give the steps of"
     ):
-        train.credited(given, settings, Reader.of(learner(settings), settings))
+        crediting.credited(given, settings, Reader.of(learner(settings), settings))
 
 
 def test_a_reference_of_other_prompts_is_refused():
@@ -517,7 +520,7 @@ def test_a_reference_of_other_prompts_is_refused():
     with pytest.raises(
         SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search, after their"
     ):
-        train.credited(given, settings, Reader.of(learner(settings), settings))
+        crediting.credited(given, settings, Reader.of(learner(settings), settings))
 
 
 def test_a_missing_candidate_is_named():
@@ -532,7 +535,7 @@ def test_a_reference_of_other_candidates_is_refused():
     with pytest.raises(
         SparkError, match="reference: no log-probs of the 8 tokens of q1-s0, step 1, search, after their prompt; give"
     ):
-        train.credited(given, settings, Reader.of(learner(settings), settings))
+        crediting.credited(given, settings, Reader.of(learner(settings), settings))
 
 
 def test_an_audit_needs_no_reference():
@@ -583,7 +586,7 @@ def test_parts_that_contradict_each_other_are_refused(changes, why):
 def trees_of(steps, forks, **changes):
     settings = changed(**changes)
     reader = Reader.of(learner(settings), settings)
-    return train.trees(train.credited(inputs(steps, forks), settings, reader), settings, reader)
+    return train.trees(crediting.credited(inputs(steps, forks), settings, reader), settings, reader)
 
 
 def test_the_tokens_are_those_that_synth_put_to_the_policy():

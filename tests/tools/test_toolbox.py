@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparkctl.episode import ACTIONS, TOOLS
+from helpers.tables_and_fakes import ROOT
 from sparkctl.errors import SparkError
+from sparkctl.method.episode import ACTIONS, TOOLS
 from sparkctl.tools import Document, Observation, Toolbox, ToolFailed, toolbox
 from sparkctl.tools.toolbox import ARGUMENTS, Tool
-from support import ROOT
 
 DESCRIPTIONS: dict[str, str] = tomllib.loads((ROOT / "stages" / "tools.toml").read_text())["descriptions"]
 DOCUMENTS = [

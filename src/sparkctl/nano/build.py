@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparkctl.chat import action_prefix, encode_chat
-from sparkctl.episode import messages
 from sparkctl.errors import SparkError
+from sparkctl.method.chat import action_prefix, encode_chat
+from sparkctl.method.episode import messages
 from sparkctl.nano import POLICY, questions, tokenizer, world
 from sparkctl.nano.play import is_correct, play
 from sparkctl.nano.teacher import Box, Rollout, demonstrate, renamed
-from sparkctl.tools import sandbox
+from sparkctl.tools.python import sandbox
 from sparkctl.tools.toolbox import toolbox
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sparkctl.episode import COT, LETTERS, TOOLS, Step, one_line, read_answer
-from sparkctl.nano.plan import RETRIEVAL, Goal, Plan, after, read, waiting
-from sparkctl.reading import read_strict
+from sparkctl.method.answers import read_strict
+from sparkctl.method.episode import COT, LETTERS, TOOLS, Step, one_line, read_answer
+from sparkctl.nano.solution import RETRIEVAL, Goal, Plan, after, read, waiting
 from sparkctl.tools.observation import Observation
 
 Box = Callable[[str, str], Observation]

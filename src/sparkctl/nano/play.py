@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparkctl.chat import encode_chat, thought_prefix
-from sparkctl.episode import COT, COT_OBSERVATION, State, Step, messages, parse_turn, read_answer
+from sparkctl.method.answers import read_strict
+from sparkctl.method.chat import encode_chat, thought_prefix
+from sparkctl.method.episode import COT, COT_OBSERVATION, State, Step, messages, parse_turn, read_answer
 from sparkctl.nano.teacher import MAX_STEPS, Box
-from sparkctl.reading import read_strict
 
 TURN_TOKENS = 72
 

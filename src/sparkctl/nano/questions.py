@@ -13,10 +13,10 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Literal
 
-from sparkctl.episode import CATEGORIES, LETTERS
 from sparkctl.errors import SparkError
+from sparkctl.method.episode import CATEGORIES, LETTERS
 from sparkctl.nano import world
-from sparkctl.nano.plan import Goal, Plan, write
+from sparkctl.nano.solution import Goal, Plan, write
 
 # fmt: off
 SUMS = {

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparkctl.episode import ACTIONS, ANSWER, COT, COT_OBSERVATION, State, Step, one_line
+from sparkctl.method.episode import ACTIONS, ANSWER, COT, COT_OBSERVATION, State, Step, one_line
 from sparkctl.nano import world
-from sparkctl.nano.plan import Goal, Plan, read, waiting
+from sparkctl.nano.solution import Goal, Plan, read, waiting
 from sparkctl.tools.observation import Observation
 
 Box = Callable[[str, str], Observation]

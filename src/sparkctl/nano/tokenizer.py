@@ -5,14 +5,14 @@ covers becomes its UTF-8 bytes. So every text comes back exactly. A space belong
 it stands alone, so that a number looks the same wherever it is copied to. Digits come in pairs where there are two:
 with single digits a model of this size miscopied every second sum after ten million tokens.
 
-Scores are whole numbers, which makes sums exact, and no piece crosses a place where `sparkctl.chat` joins two parts:
+Scores are whole numbers, which makes sums exact, and no piece crosses a place where `sparkctl.method.chat` joins two parts:
 encoding the parts gives the same ids as encoding the whole.
 """
 
 import re
 from typing import TYPE_CHECKING
 
-from sparkctl.episode import ACTION, ACTIONS, ANSWER, COT_OBSERVATION, INPUT, LETTERS, OBSERVATION, THOUGHT
+from sparkctl.method.episode import ACTION, ACTIONS, ANSWER, COT_OBSERVATION, INPUT, LETTERS, OBSERVATION, THOUGHT
 from sparkctl.nano import questions, world
 
 if TYPE_CHECKING:

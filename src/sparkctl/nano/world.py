@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 
-from sparkctl.episode import CATEGORIES
+from sparkctl.method.episode import CATEGORIES
 from sparkctl.tools.observation import Document
 
 # fmt: off

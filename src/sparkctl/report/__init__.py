@@ -1,1 +1,1 @@
-"""From answers to what a person reads: summary statistics and terminal tables."""
+"""What a run shows: figures, terminal tables, and the HTML page."""

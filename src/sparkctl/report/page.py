@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparkctl.report.browser import rollouts
-from sparkctl.report.material import Material
-from sparkctl.report.panels import Chart, Findings, Panel, Row
+from sparkctl.report.figures.verdict import no_verdict, subject, verdicts, walled
+from sparkctl.report.findings import Findings
+from sparkctl.report.panels.panel import Chart, Panel, Row
+from sparkctl.report.rollout_browser import rollouts
+from sparkctl.report.run_tables import Material
 from sparkctl.report.terminal import NANO_SAYS
-from sparkctl.report.verdict import no_verdict, subject, verdicts, walled
 
 _HERE = Path(__file__).parent
 _ROWS_SHOWN = 400

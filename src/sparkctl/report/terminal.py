@@ -8,15 +8,15 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from sparkctl.episode import ACTIONS
-from sparkctl.plain import plain
-from sparkctl.report import verdict
-from sparkctl.report.comparison import Comparison, Entropy
-from sparkctl.report.material import Material
-from sparkctl.report.reliability import Reliability
-from sparkctl.report.scorecard import Scorecard
-from sparkctl.report.statistics import POINT, Estimate, Interval
-from sparkctl.report.summary import Summary, percent
+from sparkctl.method.episode import ACTIONS
+from sparkctl.method.plain import plain
+from sparkctl.report.figures import verdict
+from sparkctl.report.figures.comparison import Comparison, Entropy
+from sparkctl.report.figures.reliability import Reliability
+from sparkctl.report.figures.scorecard import Scorecard
+from sparkctl.report.figures.statistics import POINT, Estimate, Interval
+from sparkctl.report.figures.summary import Summary, percent
+from sparkctl.report.run_tables import Material
 
 
 class Screen(Console):

@@ -18,10 +18,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from sparkctl import outages, rollouts, tables
-from sparkctl.adapters import check_base, check_questions
-from sparkctl.engines import Asked
-from sparkctl.episode import (
+from sparkctl.config import outages
+from sparkctl.config.engines import Asked
+from sparkctl.config.settings import Clash, Use
+from sparkctl.method import checks, rollouts, tables
+from sparkctl.method.answers import Mode, Reading, guess, read_official
+from sparkctl.method.episode import (
     COT,
     COT_OBSERVATION,
     STOPS,
@@ -33,14 +35,13 @@ from sparkctl.episode import (
     parse_turn,
     system_prompt,
 )
-from sparkctl.ids import seed_of
-from sparkctl.ports import Reply, Request
-from sparkctl.reading import Mode, Reading, guess, read_official
-from sparkctl.rollouts import Rollout
-from sparkctl.settings import Clash, Use
-from sparkctl.shots import chosen, shots_of
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.method.ids import seed_of
+from sparkctl.method.ports import Inputs, Reply, Request
+from sparkctl.method.rollouts import Rollout
+from sparkctl.method.shots import chosen, shots_of
+from sparkctl.stages.stage import Context, Outputs, Stage
 from sparkctl.tools.settings import Tools
+from sparkctl.training.adapters import check_base, check_questions
 
 
 class Eval(Asked):
@@ -150,7 +151,7 @@ def _shots(inputs: Inputs, settings: Eval, context: Context) -> dict[int, tuple[
     table = inputs.get("examples")
     if table is None:
         assert context.dataset is not None
-        table = tables.check(context.dataset(source), "questions", source)
+        table = checks.check(context.dataset(source), "questions", source)
     shots = shots_of(table.to_pylist())
     asked = inputs["eval_questions"].to_pylist()
     return {question["question_id"]: chosen(shots, question, settings.shots, source) for question in asked}

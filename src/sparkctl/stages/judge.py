@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from sparkctl import judging, outages, rollouts, tables
-from sparkctl.ids import seed_of
-from sparkctl.outages import USUAL, MaxFailed
-from sparkctl.ports import Reply, Request
-from sparkctl.settings import Settings, Use
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.config import outages
+from sparkctl.config.outages import USUAL, MaxFailed
+from sparkctl.config.settings import Settings, Use
+from sparkctl.method import judging, rollouts, tables
+from sparkctl.method.ids import seed_of
+from sparkctl.method.ports import Inputs, Reply, Request
+from sparkctl.stages.stage import Context, Outputs, Stage
 
 
 class Judge(Settings):
@@ -63,7 +64,7 @@ class Judge(Settings):
     budget_usd: float | None = Field(None, ge=0)
     """Knob: US dollars that all judging in this data folder may cost, what was paid before included; None: no limit."""
     max_failed: MaxFailed = USUAL
-    """Knob: share of the judge's calls that may fail: more than that, or all, end the stage. See outages.py."""
+    """Knob: share of the judge's calls that may fail: more than that, or all, end the stage. See config/outages.py."""
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from sparkctl import tables
-from sparkctl.episode import CATEGORIES
-from sparkctl.errors import SparkError
-from sparkctl.ids import seed_of
-from sparkctl.recipe import did_you_mean
-from sparkctl.rollouts import clean, content
-from sparkctl.settings import Settings
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.config.settings import Settings
+from sparkctl.errors import SparkError, did_you_mean
+from sparkctl.method import checks, tables
+from sparkctl.method.episode import CATEGORIES
+from sparkctl.method.ids import seed_of
+from sparkctl.method.ports import Inputs
+from sparkctl.method.rollouts import clean, content
+from sparkctl.stages.stage import Context, Outputs, Stage
 
 
 class Questions(Settings):
@@ -82,7 +82,7 @@ def _source(inputs: Inputs, settings: Questions, context: Context) -> pa.Table |
     if "source" in inputs or not settings.source.startswith("hub:"):
         return inputs.get("source")
     assert context.dataset is not None
-    return tables.check(context.dataset(settings.source), "questions", settings.source)
+    return checks.check(context.dataset(settings.source), "questions", settings.source)
 
 
 def _in_turn(pool: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

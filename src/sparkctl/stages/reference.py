@@ -12,10 +12,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from sparkctl import tables, tokens
-from sparkctl.objective.trees import Action, Fork, Tree
-from sparkctl.settings import Settings
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.config.settings import Settings
+from sparkctl.method import tables
+from sparkctl.method.ports import Inputs
+from sparkctl.stages.stage import Context, Outputs, Stage
+from sparkctl.training import tokens
+from sparkctl.training.trees import Action, Fork, Tree
 
 
 class Reference(Settings):

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from sparkctl import judging, outages, rollouts, selection, tables
-from sparkctl.episode import ACTIONS, COT, COT_OBSERVATION
+from sparkctl.config import outages
+from sparkctl.config.outages import USUAL, MaxFailed
+from sparkctl.config.settings import Settings, Use
 from sparkctl.errors import SparkError
-from sparkctl.ids import seed_of
-from sparkctl.outages import USUAL, MaxFailed
-from sparkctl.settings import Settings, Use
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.method import judging, rollouts, selection, tables
+from sparkctl.method.episode import ACTIONS, COT, COT_OBSERVATION
+from sparkctl.method.ids import seed_of
+from sparkctl.method.ports import Inputs
+from sparkctl.stages.stage import Context, Outputs, Stage
 from sparkctl.tools.settings import Tools
 
 

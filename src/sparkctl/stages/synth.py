@@ -12,13 +12,14 @@ from typing import Any
 
 from pydantic import Field
 
-from sparkctl import masking, outages, rollouts, tables
-from sparkctl.engines import Asked
-from sparkctl.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
-from sparkctl.ids import seed_of
-from sparkctl.ports import Reply, Request
-from sparkctl.rollouts import Rollout
-from sparkctl.stage import Context, Inputs, Outputs, Stage
+from sparkctl.config import outages
+from sparkctl.config.engines import Asked
+from sparkctl.method import masking, rollouts, tables
+from sparkctl.method.episode import ACTION, ACTIONS, INPUT, STOPS, THOUGHT, messages, system_prompt
+from sparkctl.method.ids import seed_of
+from sparkctl.method.ports import Inputs, Reply, Request
+from sparkctl.method.rollouts import Rollout
+from sparkctl.stages.stage import Context, Outputs, Stage
 
 
 class Synth(Asked):

@@ -1,4 +1,4 @@
-"""Eight tools that a policy calls with a string. Nothing here reaches the network; what does is in `backends`.
+"""Eight tools that a policy calls with a string. Only `live` and `mcp_server` reach the network.
 
 `toolbox()` is the way in: one call per step, an `Observation` back.
 Importing this package starts no process and loads neither sympy nor pint; a tool is opened at its first call.

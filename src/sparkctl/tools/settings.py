@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sparkctl.settings import Clash, Settings, Use
-from sparkctl.tools import sandbox
-from sparkctl.tools.sandbox import Wanted
+from sparkctl.config.settings import Clash, Settings, Use
+from sparkctl.tools.python import sandbox
+from sparkctl.tools.python.sandbox import Wanted
 
 
 class Mcp(Settings):

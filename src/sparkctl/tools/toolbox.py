@@ -10,11 +10,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from sparkctl.episode import TOOLS, one_line
 from sparkctl.errors import SparkError
+from sparkctl.method.episode import TOOLS, one_line
 from sparkctl.tools.observation import Document, Observation, ToolFailed
-from sparkctl.tools.python_repl import opened
-from sparkctl.tools.retrieval import Retrieval
+from sparkctl.tools.offline.retrieval import Retrieval
+from sparkctl.tools.python.repl import opened
 
 Tool = Callable[[str], Observation]
 Opener = Callable[[], Tool]
@@ -115,13 +115,13 @@ def toolbox(documents: Iterable[Document] = (), *, hits: int = 1, limit: int = 6
 def computing(name: str) -> Tool:
     """A tool that computes in this process. Imports sympy or pint, which takes up to half a second."""
     if name == "calculator":
-        from sparkctl.tools.calculator import calculator
+        from sparkctl.tools.offline.calculator import calculator
 
         return calculator
     if name == "unit_converter":
-        from sparkctl.tools.unit_converter import unit_converter
+        from sparkctl.tools.offline.unit_converter import unit_converter
 
         return unit_converter
-    from sparkctl.tools.wolfram_alpha import wolfram_alpha
+    from sparkctl.tools.offline.wolfram_alpha import wolfram_alpha
 
     return wolfram_alpha

@@ -1,0 +1,1 @@
+"""Recipes, overrides, and settings that are checked before anything runs."""

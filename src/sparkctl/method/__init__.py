@@ -1,0 +1,1 @@
+"""SPaRK itself, pure: actions, episodes, selection, judging, answers, and the tables."""

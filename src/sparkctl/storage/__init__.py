@@ -1,0 +1,1 @@
+"""Files by key, and remembered replies."""

@@ -1,0 +1,1 @@
+"""Tools that ask real services over HTTP."""

@@ -1,0 +1,1 @@
+"""Python that a model wrote, run behind walls."""

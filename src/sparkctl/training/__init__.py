@@ -1,0 +1,1 @@
+"""Rewards, advantages and credit (numpy), losses and packing (torch), the loop."""
