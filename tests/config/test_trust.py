@@ -71,7 +71,7 @@ def test_the_command_line_says_it_and_the_environment_does_not(monkeypatch, word
 def test_nothing_reads_from_the_terminal():
     """Whatever a library asks, standard input is at its end."""
     code = (
-        "import sys; from sparkctl.cli import main; from sparkctl.storage import store; sys.argv = ['sparkctl', 'gc']\n"
+        "import sys; from sparkctl.cli.main import main; from sparkctl.storage import store; sys.argv = ['sparkctl', 'gc']\n"
         "def garbage(self):\n    print('read:', repr(sys.stdin.read()));  return []\n"
         "store.Store.garbage = garbage; main()"
     )

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from helpers.tables_and_fakes import ROOT
-from sparkctl.cli import main
+from sparkctl.cli.main import main
 
 
 def sparkctl(*args: Any, env: dict[str, str] | None = None) -> "CompletedProcess[str]":

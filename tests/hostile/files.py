@@ -17,7 +17,6 @@ from hostile.oracle import Verdict, verdict
 from hostile.tables import Sheet, changed, packed
 from hostile.world import SETTINGS, World
 from sparkctl.method import tables
-from sparkctl.pipeline.results import result_of
 
 
 class Tried(NamedTuple):
@@ -87,7 +86,7 @@ class Table(Kind):
             self.path.write_bytes(packed(sheet.table))
             done = sparkctl(*self.args(name))
             ended_well(done)
-            self.sounds[name] = result_of(self, done)
+            self.sounds[name] = self.result(done)
 
     @abstractmethod
     def begin(self) -> dict[str, Sheet]:

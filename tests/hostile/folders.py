@@ -17,7 +17,6 @@ from hostile.shapes import reshaped, said, spoilt
 from hostile.world import SETTINGS, World
 from sparkctl.config.recipe import SECTIONS
 from sparkctl.models import loading
-from sparkctl.pipeline.results import result_of
 
 
 class Folder(Kind):
@@ -34,7 +33,7 @@ class Folder(Kind):
         shutil.copytree(self.pristine, self.given)
         done = sparkctl(*self.args())
         ended_well(done)
-        self.sound = result_of(self, done)
+        self.sound = self.result(done)
 
     def begin(self, place: Path) -> None:
         """Lay out the sound folder."""

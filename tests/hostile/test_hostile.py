@@ -51,7 +51,7 @@ def test_a_fault_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(main, "_fail", lambda *lines: print("no", file=sys.stderr) or sys.exit(2))
     assert bad(mutants(range(10), tmp_path / "b", None, KINDS[:1])), "a line that names nothing"
     monkeypatch.undo()
-    monkeypatch.setattr(scoring.tables, "picked", lambda outputs, columns, where: outputs)
+    monkeypatch.setattr(scoring.checks, "picked", lambda outputs, columns, where: outputs)
     assert bad(mutants(range(40), tmp_path / "c", None, KINDS[:1])), "tables that are not checked"
 
 

@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_named_in_utf8_is_named(tmp_path):
 
 def test_a_traceback_is_plain_too():
     code = (
-        "import sys; from sparkctl.cli import main; from sparkctl.storage import store; sys.argv = ['sparkctl', 'gc']\n"
+        "import sys; from sparkctl.cli.main import main; from sparkctl.storage import store; sys.argv = ['sparkctl', 'gc']\n"
         f"def garbage(self): raise RuntimeError({EVIL!r})\nstore.Store.garbage = garbage; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,8 @@ from sparkctl.pipeline.graph import Node
 from sparkctl.pipeline.make import Maker
 from sparkctl.stages.stage import Stage
 from sparkctl.storage import digests, files
-from sparkctl.storage import store as store_stores
 from sparkctl.storage.memory import Memory
-from sparkctl.storage.store import Store
+from sparkctl.storage.store import Store, is_damaged
 
 SMALL = ("synth.limit=4", "eval.limit=14", "eval.policies=['base']", "synth.steps=2")
 
@@ -46,8 +46,8 @@ def flip_unnoticed(path):
     for at in range(len(before)):
         flip(path, at)
         try:
-            store_stores.digests._known.clear()
-            if store_stores.pq.read_table(path).num_rows and files.digest_artifact(path):
+            digests._known.clear()
+            if pq.read_table(path).num_rows and files.digest_artifact(path):
                 return
         except Exception:
             path.write_bytes(before)
@@ -78,7 +78,7 @@ def test_any_bit_of_a_table_is_noticed(table, at, bit):
     data[at % len(data)] ^= 1 << bit
     table.write_bytes(data)
     try:
-        assert store_stores.is_damaged(table)
+        assert is_damaged(table)
         with pytest.raises(SparkError, match=r"questions-aa\.parquet: is damaged.*`sparkctl run` makes it again"):
             files.read_table(table, "questions")
     finally:
@@ -177,7 +177,7 @@ def test_gc_takes_digests_with_their_artifacts(tmp_path):
 @pytest.mark.parametrize("text", ["", "x", "0" * 64, "0" * 64 + "  x", "\0" * 80])
 def test_a_digest_that_is_none_is_taken_anew(table, text):
     digests.place(table).write_text(text)
-    assert not store_stores.is_damaged(table)
+    assert not is_damaged(table)
     digests.keep(table)
     assert digests.kept(table).endswith("  questions-aa.parquet\n")
 
