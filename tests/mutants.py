@@ -25,6 +25,7 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant("an adapter that holds no numbers is evaluated", "models/adapter_files.py", "if broken := _not_finite(folder):", "if broken := []:", "models/test_adapter_files.py"),
     Mutant("a number is read as text", "method/checks.py", " or not _means_the_same(values.type, column.type)", "", "hostile/test_found.py"),
     Mutant("a truth value is read as a number", "method/checks.py", "    return not pa.types.is_boolean(given)\n", "    return True\n", "hostile/test_found.py"),
     Mutant("an empty prompt is sent", "config/recipe.py", "if not text.strip() or", "if", "hostile/test_found.py"),

@@ -429,7 +429,10 @@ class LiveTools(Kind):
             told = Lie(what, _served(sound)._replace(body=data), None)
         else:
             told = lie(rng, sound)
-        other = isinstance(sound, str) or told.at is None or bool(told.at and _SAID.search("/".join(map(str, told.at))))
+        fewer = (
+            bool(told.at) and isinstance(told.at[-1], int) and told.what.endswith("gone")
+        )  # one hit less is an answer
+        other = isinstance(sound, str) or told.at is None or fewer or bool(_SAID.search("/".join(map(str, told.at))))
         self.server.answer = lambda path, body: told.sent
         return Tried(f"{name}: {told.what}", observed(lambda: self._asked(name), self.sounds[name], other=other))
 

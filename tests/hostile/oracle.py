@@ -87,13 +87,12 @@ def _fault(done: "CompletedProcess[str]", names: Collection[str], clean: Path, w
         return ""
     if done.returncode != 2:
         return f"exit code {done.returncode}: {done.stderr[:300]!r}"
-    if not lines or not lines[-1].startswith("sparkctl: ") or (len(lines) > 1 and not warns):
+    # All that a run lacks is said at once, a line each; else it is one line, but for what a stage said before.
+    said = lines[-1:] if warns else lines
+    if not said or not all(line.startswith("sparkctl: ") for line in said):
         return f"{len(lines)} lines: {done.stderr[:300]!r}"
-    return (
-        ""
-        if any(name in lines[-1] for name in names)
-        else f"does not say which file, column or key: {lines[-1][:300]!r}"
-    )
+    silent = [line for line in said if not any(name in line for name in names)]
+    return f"does not say which file, column or key: {silent[0][:300]!r}" if silent else ""
 
 
 def described(fault: BaseException) -> str:

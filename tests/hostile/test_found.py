@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -111,3 +112,17 @@ def test_a_service_that_leaves_out_what_it_found_has_not_said_that_there_is_noth
     body = json.dumps(said).encode()
     with pytest.raises(ToolFailed, match="another format"):
         read(Answer(200, {"content-type": "application/json"}, body), 3)
+
+
+def test_a_tokenizer_whose_longest_prompt_is_no_number_is_refused(tmp_path):
+    """It was a traceback at the first prompt."""
+    folder = shutil.copytree(loading.resolve("nano"), tmp_path / "policy")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": "many"}))
+    with pytest.raises(SparkError, match=r"tokenizer_config.json: model_max_length is 'many', not a number"):
+        loading.open_tokenizer(str(folder))
+
+
+def test_an_unknown_category_names_its_setting(tmp_path):
+    done = sparkctl("plan", "--data", tmp_path / "data", "--set", "eval.categories=['ecology']")
+    refused(done, "eval.categories: unknown category 'ecology'")

@@ -123,3 +123,18 @@ def test_a_policy_with_an_adapter_of_another_model_is_refused_before_anything_is
     port = policy_ports.policy_port(settings, folder, Memory(tmp_path / "m.sqlite"), lambda *n, **c: None)
     with pytest.raises(SparkError, match=r"of 42 weights 42 missing"):
         port([request(STATES[0])])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_values_that_are_no_numbers_are_refused_with_the_first_weight_named(good, tmp_path, value, name):
+    """A policy with one of these wrote padding for ever, and was evaluated without a word."""
+    folder = shutil.copytree(good, tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    first = min(weights)
+    weights[first][0, 0] = value
+    (folder / "adapter_model.safetensors").unlink()
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(weights, folder / name)
+    with pytest.raises(SparkError, match=r"1 with values that are no finite numbers \(.*down_proj"):
+        adapter_files.check(folder, "nano")

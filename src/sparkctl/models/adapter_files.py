@@ -1,4 +1,4 @@
-"""Whether an adapter's weights are those that its configuration lays over a model: found from its files, no weight read.
+"""Whether an adapter's weights are numbers, and those that its configuration lays over a model: found from its files.
 
 peft warns of weights that are missing and is silent about those that have no place, vLLM says of neither: what is then
 evaluated is the base, in part or whole, under the adapter's name.
@@ -18,7 +18,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def check(folder: Path, policy: str) -> None:
-    """Refuse, in one line that names the first of them, weights that are missing, have no place or another shape."""
+    """Refuse, in one line that names the first of them, weights that are missing, have no place or another shape, and such
+    as are no finite numbers: a policy with one of these writes the same token for ever, and nothing says why."""
     found, wanted = _found(folder), _wanted(folder, policy)
     faults = [
         _fault("missing", wanted.keys() - found.keys()),
@@ -29,6 +30,10 @@ def check(folder: Path, policy: str) -> None:
         raise SparkError(
             f"{folder}: not an adapter of '{policy}': of {len(wanted)} weights {', '.join(filter(None, faults))}; set "
             f"synth.policy to the model it was trained on"
+        )
+    if broken := _not_finite(folder):
+        raise SparkError(
+            f"{folder}: {_fault('with values that are no finite numbers', broken)}; copy it again or train it anew"
         )
 
 
@@ -59,11 +64,27 @@ def _found(folder: Path) -> Shapes:
 
 
 def _unpickled(path: Path) -> Shapes:
+    return {str(name): tuple(weight.shape) for name, weight in _pickled(path, "meta").items()}
+
+
+def _pickled(path: Path, device: str) -> Any:
     import torch
 
     # `weights_only`: a pickle may run what it likes, these may not.
-    weights = torch.load(path, map_location="meta", weights_only=True)
-    return {str(name): tuple(weight.shape) for name, weight in weights.items()}
+    return torch.load(path, map_location=device, weights_only=True)
+
+
+def _not_finite(folder: Path) -> list[str]:
+    """Names of weights that hold a NaN or an infinity. One is read at a time: an adapter may be larger than memory is free."""
+    import torch
+    from safetensors import safe_open
+
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        weights = _pickled(folder / "adapter_model.bin", "cpu")
+        return [str(name) for name, weight in weights.items() if not torch.isfinite(weight).all()]
+    with safe_open(path, framework="pt") as file:
+        return [name for name in file.keys() if not torch.isfinite(file.get_tensor(name)).all()]  # noqa: SIM118
 
 
 def _wanted(folder: Path, policy: str) -> Shapes:

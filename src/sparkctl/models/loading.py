@@ -44,7 +44,10 @@ def open_tokenizer(policy: str) -> Any:
 
     def load(source: str) -> Any:
         told = {"clean_up_tokenization_spaces": False, "trust_remote_code": trust.said()}
-        return AutoTokenizer.from_pretrained(source, **told)
+        tokenizer = AutoTokenizer.from_pretrained(source, **told)
+        if not isinstance(longest := tokenizer.model_max_length, int | float):  # else the first encoding would fail
+            raise ValueError(f"tokenizer_config.json: model_max_length is {longest!r}, not a number")
+        return tokenizer
 
     return _guarded(policy, load)
 

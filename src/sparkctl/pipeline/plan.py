@@ -79,7 +79,7 @@ def _draw(given: Values, source: Any, seed: Any, section: str) -> Values:
         categories = [] if categories == "all" else [name.strip() for name in categories.split(",")]
     if not isinstance(categories, list) or not all(isinstance(name, str) for name in categories):
         raise SparkError(f"{section}.categories: must be 'all' or a list of names, got {categories!r}")
-    questions.known_categories(tuple(categories))
+    questions.known_categories(tuple(categories), f"{section}.categories")
     return {k: v for k, v in given.items() if k != "questions"} | {
         "source": source,
         "seed": seed,

@@ -58,11 +58,11 @@ def run(inputs: Inputs, settings: Questions, context: Context) -> Outputs:
     return {"questions": tables.from_rows("questions", drawn)}
 
 
-def known_categories(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, checked; all fourteen where none is given."""
+def known_categories(names: tuple[str, ...], setting: str = "categories") -> tuple[str, ...]:
+    """The names, checked; all fourteen where none is given. `setting` is named where one is unknown."""
     for name in names:
         if name not in CATEGORIES:
-            raise SparkError(f"categories: unknown category '{name}'{did_you_mean(name, CATEGORIES, listed=True)}")
+            raise SparkError(f"{setting}: unknown category '{name}'{did_you_mean(name, CATEGORIES, listed=True)}")
     return names or CATEGORIES
 
 
