@@ -21,7 +21,9 @@ from sparkctl.stages import judge as stage
 
 GPT = "openai/gpt-4o"
 GOOD = json.dumps({action: {"score": 5} for action in ACTIONS})
-DRIP_S = 0.2
+DRIP_S, DRIPS = 0.2, 100
+"""Seconds between two blanks of a server that drips; how many it gives: 20 s, long past every limit here. One that would not
+end would hang a client without a limit, and no test would fail."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -36,7 +38,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if body is not None:
                 self.wfile.write(body)
-            while body is None and not self.server.ended.wait(DRIP_S):
+            for _ in range(DRIPS if body is None else 0):
+                if self.server.ended.wait(DRIP_S):
+                    break
                 self.wfile.write(b" ")
                 self.wfile.flush()
         except ConnectionError:
@@ -48,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def answering(body):
-    """The address of a server that answers all with these bytes, or, given None, drips blanks for ever."""
+    """The address of a server that answers all with these bytes, or, given None, drips blanks."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.body, server.ended = (
             body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),

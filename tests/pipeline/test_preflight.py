@@ -10,7 +10,8 @@ import pytest
 from helpers.command_line import ROOT, sparkctl
 from helpers.judge_client import KEY, serving
 from sparkctl.config.engines import Asked
-from sparkctl.pipeline import preflight
+from sparkctl.config.recipe import default_folder, load
+from sparkctl.pipeline import plan, preflight
 from sparkctl.stages.judge import Judge
 from sparkctl.tools.python import sandbox
 from sparkctl.tools.settings import Mcp, Tools
@@ -166,6 +167,16 @@ def test_a_weaker_sandbox_is_said_and_ends_nothing(monkeypatch):
     found = preflight.sandbox(tools)
     assert (found.works, found.loud) == (None, True)
     assert "python_repl is OFF on this machine" in found.line
+
+
+def test_who_runs_a_model_s_python_says_a_weaker_sandbox_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "found", lambda wanted: sandbox.Mode("off", ("bwrap: it is not there",)))
+    nodes = {node.name: node for node in plan.nodes(load(default_folder(), "nano", ()))}
+    # The embedded judge runs it too.
+    for name, runs_python in (("synth.1", False), ("judge.1", True), ("select.1", True)):
+        said = []
+        preflight.check([nodes[name]], Tools(descriptions={}), tmp_path, said.append)
+        assert any("python_repl is OFF on this machine" in line for line in said) is runs_python, (name, said)
 
 
 def test_doctor_says_what_a_run_would_say(tmp_path):

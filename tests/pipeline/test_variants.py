@@ -55,6 +55,7 @@ def test_what_nobody_hears_is_refused_with_what_shadows_it(overrides, says):
         [
             "train.variant.spark.group=none"
         ],  # then nobody hears the file's own group, which is no slip of who typed this
+        ["eval.policies=['base','sft_best']", "train.action=best"],  # it has its own, which says the same
         ["eval.policies=['base']"],
     ],
 )

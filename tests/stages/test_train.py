@@ -455,6 +455,7 @@ def test_a_weighted_term_that_does_not_act_is_said_in_training(tmp_path):
         ("search", {}, {}, "not judged"),
         (None, {}, {}, "no candidate has a score"),
         ("search", {"search": 9}, {"error": "too long"}, "the candidate failed"),
+        ("search", {"search": 9}, {"finish": "length"}, "cut at its token limit"),
         ("search", {"search": 9}, {"action_ids": [5] * 2100}, "longer than the model's context of 2048 tokens"),
     ],
 )
@@ -465,6 +466,12 @@ def test_what_is_not_trained_on_says_why(taken, judged, candidate, why):
     rows = credit([step("q1-s0", "search"), step("q2-s0", taken, error=None)], [good, odd])
     assert [r["dropped_because"] for r in rows] == [None, why]
     assert (rows[1]["reward"], rows[1]["trained_tokens"]) == (None, 0)
+
+
+def test_what_was_cut_at_its_limit_is_trained_on_if_asked():
+    (row,) = credit([step("q1-s0", "search")], [fork("q1-s0", {"search": 9}, finish="length")], truncated="train")
+    assert row["dropped_because"] is None
+    assert row["trained_tokens"] > 0
 
 
 def test_one_judged_candidate_has_nothing_to_be_compared_with():

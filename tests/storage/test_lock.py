@@ -1,5 +1,6 @@
 """What must hold of two commands in one data folder: the second is told who works there; who ends, however, lets go."""
 
+import json
 import os
 import signal
 import subprocess
@@ -75,3 +76,19 @@ def test_where_nothing_can_be_locked_it_is_said_and_goes_on(tmp_path, monkeypatc
     said = []
     with lock.held(tmp_path, said.append):
         assert "cannot be locked here (Operation not supported)" in said[0]
+
+
+def test_a_file_that_its_holder_deleted_as_we_opened_it_holds_nobody_back_and_is_not_ours(tmp_path, monkeypatch):
+    flock, path = lock.fcntl.flock, tmp_path / lock.NAME
+    path.touch()
+
+    def as_the_holder_ends(file, how):
+        monkeypatch.setattr(lock.fcntl, "flock", flock)
+        path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", as_the_holder_ends)
+    with lock.held(tmp_path):
+        assert json.loads(path.read_text())["pid"] == os.getpid(), "the lock is on the file that others will open"
+        with pytest.raises(SparkError, match=f"process {os.getpid()}"), lock.held(tmp_path):
+            raise AssertionError
