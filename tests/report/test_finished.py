@@ -105,7 +105,7 @@ def test_without_any_pair_there_is_no_comparison():
     a = sampled([(True, [])], [(True, [])])
     with pytest.raises(
         SparkError,
-        match=r"a and b: failed calls \(is_correct is null\) left no question answered under both; evaluate",
+        match=r"a and b: failed calls \('is_correct' is null\) left no question answered under both; evaluate",
     ):
         compare(lose(a, {0}), lose(a, {1}), NAMES, 100)
 

@@ -137,7 +137,7 @@ def compare(
     paired = ~np.isnan(one.right) & ~np.isnan(two.right)
     if not paired.any():
         raise SparkError(
-            f"{names[0]} and {names[1]}: failed calls (is_correct is null) left no question answered under both; "
+            f"{names[0]} and {names[1]}: failed calls ('is_correct' is null) left no question answered under both; "
             "evaluate them again"
         )
     one, two = one.of(paired), two.of(paired)
