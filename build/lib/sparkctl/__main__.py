@@ -1,5 +1,0 @@
-"""`python -m sparkctl`."""
-
-from sparkctl.cli import main
-
-main()

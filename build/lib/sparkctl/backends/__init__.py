@@ -1,1 +1,0 @@
-"""Back ends: the only home of model libraries, litellm and HTTP. Each is a port; none knows a stage."""

@@ -1,1 +1,0 @@
-"""From answers to what a person reads: summary statistics and terminal tables."""

@@ -1,1 +1,0 @@
-"""The stages, one file each, read in the same order: docstring, settings, run, helpers."""
