@@ -8,8 +8,6 @@ from sparkctl.tools.live.public_http import Answer
 from sparkctl.tools.live.service import listed, parsed, titled
 from sparkctl.tools.observation import Observation, ToolFailed
 
-# Semantic Scholar -----------------------------------------------------------------------------------------------------
-
 
 class _Tldr(BaseModel):
     text: str | None = None

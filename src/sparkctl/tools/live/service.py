@@ -1,11 +1,11 @@
-"""Four tools against the real services: Wikipedia, a search engine, Semantic Scholar and Wolfram|Alpha.
+"""How a web service is asked for a tool: what Wikipedia, a search engine, Semantic Scholar and Wolfram|Alpha have in common.
 
 What a service *says* is an Observation, with ok=False where it is no result ("no result", not understood, ambiguous): the
 same query will hear it again. What keeps a service from saying anything (network, HTTP 429 and 5xx after three tries, time,
 an answer in another format) raises ToolFailed and is nobody's memory. Text of a service is data: it is handed on as it
 came, the toolbox makes one bounded line of it.
 
-Etiquette: one request at a time per host, with a pause between (see `_SERVICES`); a User-Agent that names us and `contact`;
+Etiquette: one request at a time per host, with a pause between (see `_SERVICES` in open.py); a User-Agent that names us and `contact`;
 gzip; three tries with exponential back-off and jitter; `Retry-After` holds for every call to that host, and where it asks
 for more than half a minute, calls fail at once until then. Keys come from the environment, travel in a header, and are cut out of every text.
 """

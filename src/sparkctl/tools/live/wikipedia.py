@@ -9,8 +9,6 @@ from sparkctl.tools.live.public_http import Answer
 from sparkctl.tools.live.service import busy_reply, listed, parsed, titled
 from sparkctl.tools.observation import Observation, ToolFailed
 
-# Wikipedia ------------------------------------------------------------------------------------------------------------
-
 
 class _Page(BaseModel):
     title: str

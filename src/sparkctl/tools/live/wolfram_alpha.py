@@ -6,8 +6,6 @@ from sparkctl.tools.live.public_http import Answer
 from sparkctl.tools.live.service import listed
 from sparkctl.tools.observation import Observation, ToolFailed
 
-# Wolfram|Alpha --------------------------------------------------------------------------------------------------------
-
 
 def ask_wolfram_alpha(query: str, hits: int) -> dict[str, Any]:
     return {"input": query}
