@@ -74,7 +74,7 @@ class Workload:
         """Our stage as a run calls it, with a memory of its own."""
         with tempfile.TemporaryDirectory() as folder:
             memory = Memory(Path(folder) / "memory.sqlite")
-            port = remembered(engine, memory, "benchmark", chunk=chunk, size=lambda request: len(request["forced"]))
+            port = remembered(engine, memory, "benchmark", chunk=chunk)
             begun = time.perf_counter()
             made = synth.STAGE.run({"questions": self.questions}, self.settings, Context(policy=lambda _: port))
             seconds = time.perf_counter() - begun

@@ -49,7 +49,6 @@ MUTANTS = [
     Mutant("the model does not enter the key", "pipeline/explain.py", '        "identities": node.identities,', '        "identities": {},', "pipeline/test_pipeline.py"),
     Mutant("knobs enter the key", "config/settings.py", "exclude=unused | self.knobs", "exclude=unused", "config/test_recipe.py"),
     Mutant("an unknown setting is taken without a word", "config/settings.py", 'extra="forbid"', 'extra="ignore"', "config/test_recipe.py"),
-    Mutant("a chunk counts requests, not what they ask for", "storage/memory.py", "held += size(request)", "held += 1", "storage/test_memory.py"),
     Mutant("failures are remembered", "storage/memory.py", "if reply.error is None}", "if reply}", "storage/test_memory.py"),
     Mutant("the scope does not enter memory's digest", "storage/memory.py", "digest([scope, request]) for request in part", "digest([request]) for request in part", "storage/test_memory.py"),
     Mutant("the scope does not enter the digest of a reply kept singly", "storage/memory.py", "digest([scope, request]) for request in requests", "digest([request]) for request in requests", "storage/test_memory.py"),

@@ -1,9 +1,7 @@
 """What must hold of memory: nothing is asked twice, failures are not kept, order holds, chunks are stable."""
 
-import contextlib
 import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -52,20 +50,6 @@ def test_equal_requests_are_asked_once(memory):
     echo = Echo()
     assert ask(remembered(echo, memory, "s", chunk=10), [5, 5, 5]) == [5, 5, 5]
     assert echo.calls == [[5]]
-
-
-@given(st.lists(st.integers(1, 12), max_size=30))
-def test_a_chunk_holds_no_more_than_its_size_and_nothing_is_left_out(sizes):
-    echo = Echo()
-    with TemporaryDirectory() as folder, contextlib.closing(Memory(Path(folder) / "memory.sqlite")) as memory:
-        port = remembered(echo, memory, "s", chunk=9, size=lambda request: request["n"])
-        replies = port([{"x": i, "n": n} for i, n in enumerate(sizes)])
-    assert [r.body["y"] for r in replies] == list(range(len(sizes)))
-    assert [x for call in echo.calls for x in call] == list(range(len(sizes)))
-    weights = [sum(sizes[i] for i in call) for call in echo.calls]
-    assert all(weight <= 9 or len(call) == 1 for weight, call in zip(weights, echo.calls, strict=True))
-    # and no chunk is smaller than it need be: the next request would not have gone in
-    assert all(weight + sizes[call[-1] + 1] > 9 for weight, call in zip(weights[:-1], echo.calls, strict=False))
 
 
 def test_a_failure_is_given_back_but_not_remembered(memory):

@@ -154,26 +154,18 @@ def without_keys(reply: Reply) -> Reply:
     return Reply(body, error, reply.cost_usd)
 
 
-def remembered(
-    port: Port,
-    memory: Memory,
-    scope: str,
-    *,
-    chunk: int,
-    size: Callable[[Request], int] = lambda request: 1,
-    watch: Watch = lambda n, known: None,
-) -> Port:
+def remembered(port: Port, memory: Memory, scope: str, *, chunk: int, watch: Watch = lambda n, known: None) -> Port:
     """The port, asked only what memory does not hold; equal requests are asked once.
 
     `scope` names what answers (model, its bytes, back end) and enters every digest. The list is cut into chunks of
-    `chunk` requests (or whatever `size` counts in a request) *before* memory is consulted, and a chunk is stored in
-    one transaction: so a run that was killed puts the same chunks to the model as one that was not, and a batched
-    model gives the same bytes.
+    `chunk` requests *before* memory is consulted, and a chunk is stored in one transaction: so a run that was killed
+    puts the same chunks to the model as one that was not, and a batched model gives the same bytes.
     """
 
     def ask(requests: Sequence[Request]) -> list[Reply]:
         replies: list[Reply] = []
-        for part in _chunks(requests, chunk, size):
+        for i in range(0, len(requests), chunk):
+            part = requests[i : i + chunk]
             names = [digest([scope, request]) for request in part]
             known = memory.recall(names)
             replies += _complete(port, memory, names, part, known)
@@ -181,18 +173,6 @@ def remembered(
         return replies
 
     return ask
-
-
-def _chunks(requests: Sequence[Request], chunk: int, size: Callable[[Request], int]) -> Iterator[Sequence[Request]]:
-    """The list in pieces of at most `chunk`; a request that is larger by itself is one."""
-    start = held = 0
-    for i, request in enumerate(requests):
-        held += size(request)
-        if held > chunk and i > start:
-            yield requests[start:i]
-            start, held = i, size(request)
-    if len(requests) > start:
-        yield requests[start:]
 
 
 def _complete(

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sparkctl.method.ids import digest, digest_path
-from sparkctl.method.ports import Port, Request, Watch
+from sparkctl.method.ports import Port, Watch
 from sparkctl.models import adapter_files, loading
 from sparkctl.storage.files import digest_artifact
 from sparkctl.storage.memory import Memory, lazy, remembered, remembered_singly
 
-POLICY_CHUNK = {"transformers": 256 * 9, "vllm": 2048 * 9}
-"""Continuations that are put to a policy and remembered together: what a kill may cost, 256 states with nine candidates.
-vLLM runs dry at the end of each, so its are large."""
+POLICY_CHUNK = {"transformers": 256, "vllm": 2048}
+"""Requests that are put to a policy and remembered together. vLLM runs dry at the end of each, so its are large."""
 POLICY_ACCOUNT = "policy"
 """What a served policy is booked on in the memory of replies."""
 ENGINE_VERSION = 2
@@ -73,13 +72,7 @@ def policy_port(settings: Any, adapter: Path | None, memory: Memory, watch: Watc
     scope = digest(["policy", *_precision(settings), engine_identity(settings), laid])
     if settings.engine == "litellm":
         return remembered_singly(lazy(open_port), memory, scope, account=POLICY_ACCOUNT, watch=watch)
-    chunk = POLICY_CHUNK[settings.engine]
-    return remembered(lazy(open_port), memory, scope, chunk=chunk, size=_continuations, watch=watch)
-
-
-def _continuations(request: Request) -> int:
-    """How many texts a request asks for."""
-    return len(request["forced"])
+    return remembered(lazy(open_port), memory, scope, chunk=POLICY_CHUNK[settings.engine], watch=watch)
 
 
 def _precision(settings: Any) -> tuple[str, ...]:
